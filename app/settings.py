@@ -1,0 +1,92 @@
+"""Every setting of the service: one frozen object, read from the environment once, at start."""
+
+from __future__ import annotations
+
+import ipaddress
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.errors import Unsafe
+
+CommaSeparated = Annotated[tuple[str, ...], NoDecode]
+
+
+class Settings(BaseSettings):
+    """Read from `GRADSIFT_*`; `docs/settings.md` lists them with their defaults."""
+
+    model_config = SettingsConfigDict(env_prefix="GRADSIFT_", frozen=True, extra="ignore")
+
+    # Where the state lives.
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    data_url: str = "gradsift-data"
+    key_prefix: str = Field(default="gs", pattern=r"^[A-Za-z0-9_-]{1,32}$")
+
+    # Who may call, and which models may be loaded.
+    api_keys: CommaSeparated = ()
+    api_keys_file: Path | None = None
+    allowed_models: CommaSeparated = ()
+    allow_hub: bool = False
+
+    # Limits of one request.
+    max_body_bytes: int = Field(default=32 * 2**20, ge=1024)
+    max_line_bytes: int = Field(default=4 * 2**20, ge=1024)
+    max_text_chars: int = Field(default=200_000, ge=1)
+    ingest_batch_rows: int = Field(default=2_000, ge=1, le=50_000)
+    set_versions_kept: int = Field(default=32, ge=2)
+
+    # Jobs: how soon a dead worker is noticed, how much work a crash can cost.
+    lease_seconds: float = Field(default=6.0, gt=0.5)
+    heartbeat_seconds: float = Field(default=1.0, gt=0.05)
+    reaper_seconds: float = Field(default=0.5, gt=0.05)
+    max_crashes: int = Field(default=3, ge=1)
+    flush_seconds: float = Field(default=2.0, ge=0.0)
+    checkpoint_seconds: float = Field(default=30.0, ge=0.0)
+    redis_outage_seconds: float = Field(default=120.0, ge=1.0)
+
+    # What the logs look like: "auto" is readable in a terminal and JSON elsewhere.
+    log_format: Literal["auto", "json", "console"] = "auto"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("api_keys", "allowed_models", mode="before")
+    @classmethod
+    def _split_commas(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    def keys(self) -> tuple[str, ...]:
+        """Every API key that opens the service; empty when it runs without keys."""
+        if self.api_keys_file is None:
+            return self.api_keys
+        lines = self.api_keys_file.read_text(encoding="utf-8").splitlines()
+        from_file = tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+        return self.api_keys + from_file
+
+
+def refuse_open_bind(host: str, settings: Settings) -> None:
+    """Without keys anyone who reaches the port owns the data, so only loopback may be bound.
+
+    Raises:
+        Unsafe: `host` is not a loopback address and no API key is set.
+    """
+    if settings.keys() or is_loopback(host):
+        return
+    raise Unsafe("unsafe_bind", f"refusing to listen on {host} without API keys")
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    return Settings()

@@ -1,0 +1,213 @@
+"""Observes a model for the duration of a training step: exact per-sample gradients from its one backward."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from models.gradients.coverage import FALLBACK_RULE, GroupOf, ParameterCoverage, layer_of
+from models.gradients.errors import ObservationStateError, UncoveredParameterError
+from models.gradients.recorder import Recorder
+from models.gradients.result import PerSampleGradients
+from models.gradients.rules import Site, find_rule
+
+_BATCH_ARGUMENTS = ("input_ids", "inputs_embeds", "pixel_values")
+
+
+class GradientObserver:
+    """Context manager that makes the ordinary backward also yield every sample's own gradient norm.
+
+    While it is installed, the forward of every module that holds a trainable parameter goes through the
+    module type's rule. Outputs and ``.grad`` stay those of the plain step, up to rounding. On exit, also by
+    an error, the model is as it was.
+
+    >>> with GradientObserver(model) as observer:
+    ...     losses = F.cross_entropy(model(**batch).logits, labels, reduction="none")
+    ...     (losses * weights).sum().backward()
+    ...     norms = observer.take(weights).norms
+
+    Raises UncoveredParameterError on entry, or at the first forward that shows it, if a trainable parameter
+    has no rule; with ``fallback="exact"`` such parameters take one extra backward per sample instead.
+    """
+
+    def __init__(
+        self, model: nn.Module, *, fallback: Literal["exact"] | None = None, group_of: GroupOf = layer_of
+    ) -> None:
+        self._model = model
+        self._fallback = fallback
+        self._group_of = group_of
+        self._parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self._names = {id(parameter): name for name, parameter in self._parameters.items()}
+        self._frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
+        self._recorder = Recorder()
+        self._sites, self._uncovered = self._find_sites()
+        self._installed: ExitStack | None = None
+
+    @property
+    def coverage(self) -> tuple[ParameterCoverage, ...]:
+        """Every trainable parameter and the rule that covers it, in the model's order."""
+        rules = {id(parameter): site.rule.name for site in self._sites for parameter in site.parameters}
+        slow = self._uncovered.keys() | self._recorder.given_up.keys()
+        return tuple(
+            ParameterCoverage(name, tuple(p.shape), FALLBACK_RULE if id(p) in slow else rules[id(p)])
+            for name, p in self._parameters.items()
+        )
+
+    def __enter__(self) -> Self:
+        self._refuse_uncovered()
+        with ExitStack() as stack:
+            for site in self._sites:
+                stack.enter_context(_replaced_forward(site))
+            for parameter in self._parameters.values():
+                handle = parameter.register_hook(_arrival(self._recorder, parameter))
+                stack.callback(handle.remove)
+            before = self._model.register_forward_pre_hook(
+                self._before_forward, with_kwargs=True, prepend=True
+            )
+            stack.callback(before.remove)
+            after = self._model.register_forward_hook(self._after_forward, always_call=True)
+            stack.callback(after.remove)
+            stack.callback(self._recorder.clear)
+            self._installed = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._installed is not None:
+            self._installed.close()
+            self._installed = None
+
+    def set_direction(self, direction: Mapping[str, Tensor] | None) -> None:
+        """Ask for ``dots``: the inner product of every ``g_i`` with this direction; None ends it.
+
+        ``direction`` maps every trainable parameter's name to a tensor of its shape.
+        """
+        if direction is None:
+            self._recorder.directions = None
+            return
+        missing = sorted(self._parameters.keys() - direction.keys())
+        if missing:
+            raise ObservationStateError(f"The direction lacks {len(missing)} parameters, first {missing[0]}.")
+        self._recorder.directions = {
+            id(parameter): direction[name].detach().to(parameter.device, parameter.dtype)
+            for name, parameter in self._parameters.items()
+        }
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """The plain model for a while, as for a validation gradient between two micro-batches."""
+        before, self._recorder.observing = self._recorder.observing, False
+        try:
+            yield
+        finally:
+            self._recorder.observing = before
+
+    def discard(self) -> None:
+        """Drop what was observed since the last take."""
+        self._recorder.clear()
+
+    def take(self, weights: Tensor | float = 1.0) -> PerSampleGradients:
+        """The micro-batch's per-sample gradients; clears the observer for the next one.
+
+        ``weights``, one number or ``(batch,)``, is what each sample's own loss was multiplied by on its way
+        into the scalar that ``backward`` was called on: ``1 / batch`` for a mean, a loss scale, a sample
+        weight, or their product.
+        """
+        recorder = self._recorder
+        if not recorder.backward_began:
+            raise ObservationStateError("There is nothing to take: no observed backward since the last take.")
+        norms_sq, dots = recorder.finish()
+        recorder.give_up_ids(recorder.unexplained)
+        self._refuse_uncovered()
+        groups: dict[str, list[Tensor]] = {}
+        for key, norm_sq in norms_sq.items():
+            groups.setdefault(self._group_of(self._names[key]), []).append(norm_sq)
+        result = self._result(groups, dots, weights)
+        recorder.clear()
+        return result
+
+    def _result(
+        self, groups: dict[str, list[Tensor]], dots: Tensor | None, weights: Tensor | float
+    ) -> PerSampleGradients:
+        summed = {name: torch.stack(parts).double().sum(0) for name, parts in groups.items()}
+        some = next(iter(groups.values()))[0]
+        scale = torch.as_tensor(weights, dtype=torch.float64, device=some.device).detach().expand(len(some))
+        scale = scale.masked_fill(scale == 0, torch.nan)
+        dtype = some.dtype
+        by_group = {name: (total / scale**2).to(dtype) for name, total in summed.items()}
+        total = torch.stack(list(summed.values())).sum(0)
+        return PerSampleGradients(
+            norms=(total.sqrt() / scale.abs()).to(dtype),
+            norms_sq_by_group=by_group,
+            observed=~scale.isnan(),
+            dots=None if dots is None else (dots / scale).to(dtype),
+        )
+
+    def _find_sites(self) -> tuple[list[Site], dict[int, str]]:
+        sites: list[Site] = []
+        uncovered: dict[int, str] = {}
+        for module in self._model.modules():
+            parameters = tuple(p for p in module.parameters(recurse=False) if p.requires_grad)
+            if not parameters:
+                continue
+            rule = find_rule(module)
+            if rule is None:
+                uncovered |= {id(p): f"no rule covers {type(module).__name__}" for p in parameters}
+            else:
+                sites.append(Site(module, rule, self._recorder, module.forward, parameters))
+        return sites, uncovered
+
+    def _refuse_uncovered(self) -> None:
+        reasons = self._uncovered | self._recorder.given_up
+        if reasons and self._fallback is None:
+            raise UncoveredParameterError({self._names[key]: reason for key, reason in reasons.items()})
+
+    def _before_forward(self, _model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        recorder = self._recorder
+        if not torch.is_grad_enabled():
+            recorder.suspend()
+            return
+        if recorder.observing and recorder.backward_began:
+            raise ObservationStateError("A forward pass began before the last backward was taken.")
+        if any(parameter.requires_grad for parameter in self._frozen):
+            raise ObservationStateError("A parameter was unfrozen after the observer was made.")
+        recorder.batch = _batch_size(args, kwargs)
+
+    def _after_forward(self, _model: nn.Module, _args: tuple[Any, ...], _output: Any) -> None:
+        self._recorder.resume()
+        self._refuse_uncovered()
+
+
+@contextmanager
+def _replaced_forward(site: Site) -> Iterator[None]:
+    """The module's ``forward`` attribute, replaced for a while; whatever was there comes back."""
+    attributes = vars(site.module)
+    had_own, before = "forward" in attributes, attributes.get("forward")
+    attributes["forward"] = site.forward
+    try:
+        yield
+    finally:
+        if had_own:
+            attributes["forward"] = before
+        else:
+            del attributes["forward"]
+
+
+def _arrival(recorder: Recorder, parameter: nn.Parameter) -> Any:
+    def note(gradient: Tensor) -> None:
+        if recorder.observing:
+            recorder.arrive(parameter, gradient)
+
+    return note
+
+
+def _batch_size(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
+    named = [kwargs[name] for name in _BATCH_ARGUMENTS if isinstance(kwargs.get(name), Tensor)]
+    tensors = named or [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+    return len(tensors[0]) if tensors else None

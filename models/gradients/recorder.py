@@ -1,0 +1,145 @@
+"""What the rules write during one backward pass and the observer reads after it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from models.gradients.forms import SampleGradient, summed_norm_sq
+
+
+@dataclass
+class _Balance:
+    """Gradients that the rules announced for a shared parameter minus those that arrived at it."""
+
+    difference: Tensor
+    scale: float = 0.0
+
+    def is_settled(self) -> bool:
+        rounding = torch.finfo(self.difference.dtype).eps ** 0.5
+        return bool(self.difference.norm() <= rounding * self.scale)
+
+
+class Recorder:
+    """Collects squared norms and inner products per parameter, ``(batch,)`` each, over one micro-batch.
+
+    A parameter used once is reduced at once. One used several times (tied embeddings, a shared layer) keeps
+    its factored uses until ``finish``, because the norm of the sum needs the cross terms. Uses are counted
+    in the forward pass; what runs after the backward began is a checkpoint's recomputation and not counted.
+    """
+
+    def __init__(self) -> None:
+        self.directions: dict[int, Tensor] | None = None
+        self.observing = True
+        self._suspended = False
+        self.given_up: dict[int, str] = {}
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the micro-batch; called after every take."""
+        self.batch: int | None = None
+        self.backward_began = False
+        self._calls: Counter[int] = Counter()
+        self._norms_sq: dict[int, Tensor] = {}
+        self._dots: list[Tensor] = []
+        self._held: dict[int, list[SampleGradient]] = {}
+        self._expected: dict[int, list[int]] = {}
+        self._balances: dict[int, _Balance] = {}
+        self.unexplained: dict[int, str] = {}
+
+    def suspend(self) -> None:
+        """A forward without gradients begins: nothing in it is ours."""
+        self._suspended = self.observing
+        self.observing = False
+
+    def resume(self) -> None:
+        if self._suspended:
+            self.observing, self._suspended = True, False
+
+    # Forward
+
+    def count_call(self, parameters: Iterable[nn.Parameter]) -> None:
+        if not self.backward_began:
+            self._calls.update(id(parameter) for parameter in parameters)
+
+    def batch_of(self, values: Tensor) -> int:
+        """The batch size: that of the model's input, else that of the first observed module's."""
+        if self.batch is None:
+            self.batch = len(values)
+        return self.batch
+
+    def give_up_ids(self, reasons: Mapping[int, str]) -> None:
+        self.given_up = {**reasons, **self.given_up}
+
+    def give_up(self, parameters: Iterable[nn.Parameter], reason: str) -> None:
+        """This use cannot be observed: the parameters need the exact fallback."""
+        for parameter in parameters:
+            self.given_up.setdefault(id(parameter), reason)
+
+    def is_shared(self, parameter: nn.Parameter) -> bool:
+        return self._calls[id(parameter)] > 1
+
+    # Backward, from the rules
+
+    def direction(self, parameter: nn.Parameter) -> Tensor | None:
+        return None if self.directions is None else self.directions[id(parameter)]
+
+    def observe(self, parameter: nn.Parameter, gradient: SampleGradient) -> None:
+        """Take one use's per-sample gradients, in any form."""
+        if self.is_shared(parameter):
+            self.hold(parameter, gradient)
+            return
+        direction = self.direction(parameter)
+        self.add(parameter, gradient.norm_sq(), None if direction is None else gradient.dot(direction))
+
+    def hold(self, parameter: nn.Parameter, gradient: SampleGradient) -> None:
+        self.backward_began = True
+        self._held.setdefault(id(parameter), []).append(gradient)
+
+    def add(self, parameter: nn.Parameter, norm_sq: Tensor, dots: Tensor | None) -> None:
+        """Take the ready numbers of a parameter that is used once."""
+        self.backward_began = True
+        if id(parameter) in self._norms_sq:
+            self.unexplained[id(parameter)] = "it was used again after its only counted use"
+        self._norms_sq[id(parameter)] = norm_sq
+        if dots is not None:
+            self._dots.append(dots)
+
+    def expect(self, parameter: nn.Parameter, gradient: Tensor) -> None:
+        """Note the summed gradient that a rule hands to autograd, to recognise it on arrival.
+
+        Only its address is kept: a reference would make autograd copy it instead of storing it in ``.grad``.
+        """
+        self._expected.setdefault(id(parameter), []).append(gradient.data_ptr())
+        if self.is_shared(parameter):
+            balance = self._balances.setdefault(id(parameter), _Balance(torch.zeros_like(gradient)))
+            balance.scale += float(gradient.norm())
+            balance.difference += gradient
+
+    def arrive(self, parameter: nn.Parameter, gradient: Tensor) -> None:
+        """Check that what autograd accumulates is what the rules saw: no use may go by unobserved."""
+        key = id(parameter)
+        if key in self._balances:
+            self._balances[key].difference -= gradient
+        elif key not in self._expected:
+            self.unexplained[key] = "it received a gradient outside its module's forward"
+        elif self._expected[key] != [gradient.data_ptr()]:
+            self.unexplained[key] = "it also received a gradient outside its module's forward"
+
+    # After
+
+    def finish(self) -> tuple[dict[int, Tensor], Tensor | None]:
+        """Squared norms by parameter id and the summed dots, still scaled by the samples' weights."""
+        for key, uses in self._held.items():
+            self._norms_sq[key] = summed_norm_sq(uses)
+            if self.directions is not None:
+                self._dots.extend(use.dot(self.directions[key]) for use in uses)
+        self._held.clear()
+        for key, balance in self._balances.items():
+            if not balance.is_settled():
+                self.unexplained[key] = "it also received a gradient outside its module's forward"
+        return self._norms_sq, torch.stack(self._dots).sum(0) if self._dots else None

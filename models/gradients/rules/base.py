@@ -1,0 +1,76 @@
+"""A rule: how the modules of one type show their per-sample gradients."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from models.gradients.recorder import Recorder
+
+Forward = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One covered module of the observed model."""
+
+    module: nn.Module
+    rule: Rule
+    recorder: Recorder
+    plain_forward: Forward
+    parameters: tuple[nn.Parameter, ...]
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Stand in for the module's own forward while the observer is installed."""
+        recorder = self.recorder
+        if not recorder.observing:
+            return self.plain_forward(*args, **kwargs)
+        recorder.count_call(self.parameters)
+        if not torch.is_grad_enabled():  # the first, recordless forward of a reentrant checkpoint
+            return self.plain_forward(*args, **kwargs)
+        obstacle = self.rule.obstacle(self, *args, **kwargs)
+        if obstacle is not None:
+            recorder.give_up(self.parameters, obstacle)
+            return self.plain_forward(*args, **kwargs)
+        return self.rule.forward(self, *args, **kwargs)
+
+
+class Rule(ABC):
+    """Covers every parameter of a module type; registered in ``models.gradients.rules``.
+
+    ``forward`` computes what the module's own forward computes, through an autograd function whose backward
+    also writes per-sample quantities to ``site.recorder``.
+    """
+
+    name: str
+
+    @abstractmethod
+    def covers(self, module: nn.Module) -> bool:
+        """Whether this rule is exact for this module as it is configured."""
+
+    def obstacle(self, site: Site, *args: Any, **kwargs: Any) -> str | None:
+        """Why this call's input cannot be split into samples, or None."""
+        values = args[0] if args else next(iter(kwargs.values()))
+        if values.dim() > 0 and len(values) == site.recorder.batch_of(values):
+            return None
+        return f"it is applied to a tensor without the batch dimension, {tuple(values.shape)}"
+
+    @abstractmethod
+    def forward(self, site: Site, *args: Any, **kwargs: Any) -> Tensor:
+        """The module's output, observed."""
+
+
+def through(function: type[torch.autograd.Function], *args: Any) -> Tensor:
+    """``function.apply(*args)``, typed."""
+    return cast("Callable[..., Tensor]", function.apply)(*args)
+
+
+def autocast_dtype(values: Tensor) -> torch.dtype | None:
+    """The dtype that autocast gives matrix products on this device now, or None."""
+    device = values.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None

@@ -1,0 +1,104 @@
+"""``y = x W^T + b``: nn.Linear, and Conv1D of GPT-2, which stores W transposed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+from transformers.pytorch_utils import Conv1D
+
+from models.gradients.forms import OuterGradient, VectorGradient, accumulator_dtype
+from models.gradients.outer import reduce_outer
+from models.gradients.recorder import Recorder
+from models.gradients.rules.base import Rule, Site, autocast_dtype, through
+
+
+class LinearRule(Rule):
+    """Weight ``G_i = sum_t b_it x_it^T`` and bias ``sum_t b_it``, b the gradient at the output."""
+
+    name = "linear"
+
+    def covers(self, module: nn.Module) -> bool:
+        forward = type(module).forward
+        return forward is nn.Linear.forward or forward is Conv1D.forward
+
+    def forward(self, site: Site, *args: Any, **kwargs: Any) -> Tensor:
+        values = args[0] if args else next(iter(kwargs.values()))
+        module = site.module
+        transposed = isinstance(module, Conv1D)
+        return through(
+            _ObservedLinear,
+            values,
+            module.weight,
+            module.bias,
+            transposed,
+            site.recorder,
+            autocast_dtype(values),
+        )
+
+
+class _ObservedLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        values: Tensor,
+        weight: nn.Parameter,
+        bias: nn.Parameter | None,
+        transposed: bool,
+        recorder: Recorder,
+        dtype: torch.dtype | None,
+    ) -> Tensor:
+        ctx.parameters = (weight, bias)
+        ctx.transposed, ctx.recorder = transposed, recorder
+        inputs, matrix, offset = values, weight.detach(), None if bias is None else bias.detach()
+        ctx.values_dtype = values.dtype
+        if dtype is not None:
+            inputs, matrix = values.to(dtype), matrix.to(dtype)
+            offset = None if offset is None else offset.to(dtype)
+        ctx.save_for_backward(inputs, matrix)
+        return functional.linear(inputs, matrix.mT if transposed else matrix, offset)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        inputs, matrix = ctx.saved_tensors
+        with torch.autocast(gradient.device.type, enabled=False):
+            grad_values = grad_weight = grad_bias = None
+            if ctx.needs_input_grad[0]:
+                grad_values = (gradient @ (matrix.mT if ctx.transposed else matrix)).to(ctx.values_dtype)
+            weight, bias = ctx.parameters
+            rows = gradient.reshape(len(gradient), -1, gradient.shape[-1])
+            if ctx.needs_input_grad[1]:
+                a = inputs.reshape(len(inputs), -1, inputs.shape[-1])
+                grad_weight = _observe_weight(ctx, weight, a, rows)
+            if ctx.needs_input_grad[2]:
+                grad_bias = observe_bias(ctx.recorder, bias, rows)
+        return grad_values, grad_weight, grad_bias, None, None, None
+
+
+def _observe_weight(ctx: Any, weight: nn.Parameter, a: Tensor, b: Tensor) -> Tensor:
+    recorder: Recorder = ctx.recorder
+    if recorder.is_shared(weight):
+        recorder.hold(weight, OuterGradient(a, b, ctx.transposed))
+        flat_a, flat_b = a.flatten(0, 1), b.flatten(0, 1)
+        total = flat_a.mT @ flat_b if ctx.transposed else flat_b.mT @ flat_a
+    else:
+        left, right = (b, a) if ctx.transposed else (a, b)
+        reduction = reduce_outer(left, right, recorder.direction(weight))
+        recorder.add(weight, reduction.norm_sq, reduction.dots)
+        total = reduction.total
+    total = total.to(weight.dtype)
+    recorder.expect(weight, total)
+    return total
+
+
+def observe_bias(recorder: Recorder, bias: nn.Parameter, b: Tensor) -> Tensor:
+    """``b`` ``(batch, rows, out)``: the per-sample bias gradient is its sum over rows."""
+    per_sample = b.sum(1, dtype=accumulator_dtype(b.dtype))
+    recorder.observe(bias, VectorGradient(per_sample))
+    total = per_sample.sum(0).to(bias.dtype)
+    recorder.expect(bias, total)
+    return total

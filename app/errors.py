@@ -123,6 +123,10 @@ class Unauthorized(GradSiftError):
     """No key, or not one of ours."""
 
 
+class Forbidden(GradSiftError):
+    """What the request names exists, but may not be used."""
+
+
 class Unavailable(GradSiftError):
     """A part that the request needs does not answer now."""
 

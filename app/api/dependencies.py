@@ -1,0 +1,42 @@
+"""What routes are given: the stores, the settings, the dataset of the path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Path, Query, Request
+
+from app.contracts import Dataset
+from app.settings import Settings
+from app.store.state import State
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+
+
+@dataclass(frozen=True)
+class Service:
+    """One per process, on `app.state.service`."""
+
+    settings: Settings
+    state: State
+    hint: Callable[[], None]
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+ServiceDep = Annotated[Service, Depends(_service)]
+
+
+def _dataset(service: ServiceDep, dataset: Annotated[str, Path(description="The dataset's name.")]) -> Dataset:
+    return service.state.datasets.get(dataset)
+
+
+DatasetDep = Annotated[Dataset, Depends(_dataset)]
+Limit = Annotated[int, Query(ge=1, le=1000, description="Most items of one page.")]
+Cursor = Annotated[str | None, Query(max_length=1024, description="`next_cursor` of the page before.")]
+Version = Annotated[int | None, Query(ge=1, description="A set version; the current one when left out.")]

@@ -1,0 +1,148 @@
+"""RFC 9457 problem documents, and the one table from domain error to HTTP status."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from app.api.context import request_id_of
+from app.errors import (
+    REMEDIES,
+    Conflict,
+    Forbidden,
+    GradSiftError,
+    Invalid,
+    Malformed,
+    NotFound,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+    UnsupportedMedia,
+)
+from app.logs import get_logger
+from app.store.connections import TRANSIENT
+
+STATUS: Mapping[type[GradSiftError], int] = {
+    Malformed: 400,
+    Unauthorized: 401,
+    Forbidden: 403,
+    NotFound: 404,
+    Conflict: 409,
+    TooLarge: 413,
+    UnsupportedMedia: 415,
+    Invalid: 422,
+    Unavailable: 503,
+}
+_HTTP_CODES = {404: "unknown_route", 405: "method_not_allowed", 413: "body_too_large", 400: "invalid_json"}
+MEDIA_TYPE = "application/problem+json"
+log = get_logger(__name__)
+
+
+class ProblemItem(BaseModel):
+    """One of several things that are wrong."""
+
+    index: int | None = None
+    pointer: str | None = None
+    id: str | None = None
+    code: str | None = None
+    detail: str
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    remedy: str
+    request_id: str
+    errors: list[ProblemItem] | None = None
+
+
+def problem_response(
+    request: Request,
+    status: int,
+    code: str,
+    detail: str,
+    remedy: str,
+    errors: Sequence[Mapping[str, Any]] = (),
+    extra: Mapping[str, Any] | None = None,
+) -> JSONResponse:
+    body: dict[str, Any] = {
+        "type": f"urn:gradsift:problem:{code}",
+        "title": code.replace("_", " ").capitalize(),
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "remedy": remedy,
+        "request_id": request_id_of(request),
+    }
+    if errors:
+        body["errors"] = list(errors)
+    headers = {"Retry-After": "2"} if status == 503 else {}
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(body | dict(extra or {}), status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    app.exception_handler(GradSiftError)(_domain_error)
+    app.exception_handler(RequestValidationError)(_validation_error)
+    app.exception_handler(HTTPException)(_http_error)
+    for kind in TRANSIENT:
+        app.exception_handler(kind)(_redis_away)
+    app.exception_handler(Exception)(_unexpected)
+
+
+async def _domain_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, GradSiftError)
+    status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+    return problem_response(request, status, error.code, error.detail, error.remedy, error.errors)
+
+
+async def _validation_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    found = error.errors()
+    if any(item["type"] == "json_invalid" for item in found):
+        reason = found[0].get("ctx", {}).get("error", "it cannot be read")
+        return problem_response(
+            request, 400, "invalid_json", f"the body is not JSON: {reason}", REMEDIES["invalid_json"]
+        )
+    errors = [{"pointer": _pointer(item["loc"]), "detail": item["msg"]} for item in found]
+    detail = "; ".join(f"{item['pointer']}: {item['detail']}" for item in errors[:3])
+    return problem_response(request, 422, "invalid_request", detail, REMEDIES["invalid_request"], errors)
+
+
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code = _HTTP_CODES.get(error.status_code, "invalid_request")
+    detail = f"{request.method} {request.url.path}: {error.detail}"
+    response = problem_response(request, error.status_code, code, detail, REMEDIES[code])
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _redis_away(request: Request, error: Exception) -> JSONResponse:
+    log.warning("redis does not answer", error=str(error))
+    code = "service_unavailable"
+    return problem_response(request, 503, code, "Redis does not answer", REMEDIES[code])
+
+
+async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    log.error("unexpected error", exc_info=error, path=request.url.path)
+    code = "internal_error"
+    return problem_response(request, 500, code, "something went wrong inside the service", REMEDIES[code])
+
+
+def _pointer(location: Sequence[str | int]) -> str:
+    """A JSON pointer into the body, or `query/limit` and the like for what is not in it."""
+    place, *path = [str(part).replace("~", "~0").replace("/", "~1") for part in location]
+    return "/" + "/".join(path) if place == "body" else "/".join([place, *path])

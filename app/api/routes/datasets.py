@@ -1,0 +1,69 @@
+"""/v1/datasets"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Response
+
+from app.api.dependencies import NAME_PATTERN, DatasetDep, ServiceDep
+from app.api.schemas import DatasetBrief, DatasetIn, DatasetList, DatasetOut
+from app.contracts import SetName
+from app.errors import NotFound
+from app.services import datasets as use
+from app.services.datasets import DatasetSummary
+
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
+NewName = Annotated[str, Path(pattern=NAME_PATTERN)]
+
+
+@router.put("/{dataset}", responses={201: {"model": DatasetOut}})
+def put_dataset(dataset: NewName, body: DatasetIn, service: ServiceDep, response: Response) -> DatasetOut:
+    """Creates a dataset (201), or finds it there with the same task (200)."""
+    labels = None if body.labels is None else tuple(body.labels)
+    held, created = use.put_dataset(service.state, dataset, body.task, labels, body.description)
+    response.status_code = 201 if created else 200
+    return _shown(use.summary(service.state, held))
+
+
+@router.get("")
+def list_datasets(service: ServiceDep) -> DatasetList:
+    """Every dataset, by name."""
+    items = []
+    for name in service.state.datasets.names():
+        try:
+            held = service.state.datasets.get(name)
+        except NotFound:  # deleted between the two reads
+            continue
+        items.append(DatasetBrief.model_validate(_brief(held.model_dump())))
+    return DatasetList(items=items)
+
+
+@router.get("/{dataset}")
+def get_dataset(dataset: DatasetDep, service: ServiceDep) -> DatasetOut:
+    """Counts by split and label, set sizes, the active lineage."""
+    return _shown(use.summary(service.state, dataset))
+
+
+@router.delete("/{dataset}", status_code=204)
+def delete_dataset(dataset: DatasetDep, service: ServiceDep) -> None:
+    """Deletes the dataset with its samples, scores and sets; a job that runs on it is cancelled."""
+    use.delete_dataset(service.state, dataset)
+
+
+def _brief(fields: dict[str, Any]) -> dict[str, Any]:
+    return fields | {"set_version": fields["set_version"] or None}
+
+
+def _shown(summary: DatasetSummary) -> DatasetOut:
+    sizes = {name.value: 0 for name in SetName} | (summary.sets.sizes if summary.sets else {})
+    return DatasetOut.model_validate(
+        _brief(summary.dataset.model_dump())
+        | {
+            "samples": summary.samples,
+            "splits": {"train": 0, "validation": 0, "test": 0} | summary.splits,
+            "label_counts": [{"label": label, "samples": count} for label, count in summary.labels],
+            "sets": sizes | {"unscored": summary.samples - sum(sizes.values())},
+            "lineage": None if summary.lineage is None else summary.lineage.model_dump(),
+        }
+    )

@@ -1,0 +1,93 @@
+"""/v1/jobs"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import anyio
+from anyio import to_thread
+from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from app.api.dependencies import Cursor, Limit, ServiceDep
+from app.api.schemas import JobIn, JobOut, JobPage
+from app.contracts import Job, JobState
+from app.services import jobs as use
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+EVENT_SECONDS = 0.25
+
+
+@router.post("", status_code=202)
+def post_job(
+    body: JobIn,
+    service: ServiceDep,
+    response: Response,
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
+) -> JobOut:
+    """Records and queues a job; the same Idempotency-Key with the same request gives the same job."""
+    job, _ = use.create_job(
+        service.state,
+        service.settings,
+        service.hint,
+        dataset_name=body.dataset,
+        kind=body.kind,
+        model=body.model,
+        params=body.params,
+        webhook=body.webhook,
+        idempotency_key=idempotency_key,
+    )
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    return _shown(job)
+
+
+@router.get("")
+def list_jobs(
+    service: ServiceDep,
+    dataset: Annotated[str | None, Query(max_length=64)] = None,
+    state: JobState | None = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> JobPage:
+    """Jobs, newest first."""
+    found = use.list_jobs(service.state, dataset=dataset, job_state=state, limit=limit, cursor=cursor)
+    return JobPage(items=[_shown(job) for job in found["items"]], next_cursor=found["next_cursor"])
+
+
+@router.get("/{job_id}")
+def get_job(service: ServiceDep, job_id: str) -> JobOut:
+    return _shown(service.state.jobs.get(job_id))
+
+
+@router.post("/{job_id}/cancel", status_code=202)
+def cancel_job(service: ServiceDep, job_id: str) -> JobOut:
+    """Asks the job to stop; it does within one training step."""
+    return _shown(use.cancel_job(service.state, job_id))
+
+
+def _existing(service: ServiceDep, job_id: str) -> Job:
+    """Looked up before the stream begins, so that an unknown job is a 404 and not a broken stream."""
+    return service.state.jobs.get(job_id)
+
+
+@router.get("/{job_id}/events", response_class=EventSourceResponse)
+async def job_events(
+    service: ServiceDep, job_id: str, first: Annotated[Job, Depends(_existing)]
+) -> AsyncIterator[ServerSentEvent]:
+    """Every state change (`state`) and progress (`progress`), each with the whole job; ends with the job."""
+    job, shown = first, None
+    while True:
+        if shown is None or (job.state, job.attempt) != (shown.state, shown.attempt):
+            yield ServerSentEvent(event="state", data=_shown(job))
+        elif job.progress != shown.progress:
+            yield ServerSentEvent(event="progress", data=_shown(job))
+        if job.state.ended:
+            return
+        shown = job
+        await anyio.sleep(EVENT_SECONDS)
+        job = await to_thread.run_sync(service.state.jobs.get, job_id)
+
+
+def _shown(job: Job) -> JobOut:
+    return JobOut.model_validate(use.shown_job(job))

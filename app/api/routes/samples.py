@@ -1,0 +1,172 @@
+"""/v1/datasets/{dataset}/samples"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Literal
+
+import msgspec
+from anyio import to_thread
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from app.api.dependencies import Cursor, DatasetDep, Limit, Service, ServiceDep
+from app.api.metrics import ROWS_INGESTED
+from app.api.problems import problem_response
+from app.api.schemas import IngestOut, SampleOut, SamplePage
+from app.contracts import Split
+from app.errors import REMEDIES, Invalid, Malformed, NotFound, TooLarge, UnsupportedMedia
+from app.services.datasets import find_sample
+from app.services.ingest import Ingest, IngestReport, delete_sample
+from app.services.rows import row_from_json
+from app.services.samples import Filters, SetFilter, describe, list_samples
+from app.services.streams import CsvStream, Decoded, NdjsonStream, RowStream
+
+router = APIRouter(prefix="/v1/datasets/{dataset}/samples", tags=["samples"])
+UNLIMITED = 2**63
+_STREAMS: dict[str, type[RowStream]] = {"application/x-ndjson": NdjsonStream, "text/csv": CsvStream}
+_SAMPLE_SCHEMA = {
+    "type": "object",
+    "required": ["id", "text"],
+    "additionalProperties": False,
+    "properties": {
+        "id": {"type": "string", "minLength": 1, "maxLength": 128},
+        "text": {"type": "string"},
+        "text_pair": {"type": ["string", "null"]},
+        "label": {"type": ["string", "number", "null"]},
+        "group": {"type": ["string", "integer", "null"]},
+        "split": {"enum": ["train", "validation", "test"], "default": "train"},
+        "weight": {"type": ["number", "null"], "minimum": 0},
+        "meta": {"type": ["object", "null"]},
+    },
+}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["samples"],
+                    "additionalProperties": False,
+                    "properties": {"samples": {"type": "array", "items": _SAMPLE_SCHEMA, "minItems": 1}},
+                }
+            },
+            "application/x-ndjson": {"schema": {"type": "string", "description": "One SAMPLE a line."}},
+            "text/csv": {
+                "schema": {
+                    "type": "string",
+                    "description": "Header with `id` and `text`; columns that a sample does not have become `meta`.",
+                }
+            },
+        },
+    }
+}
+
+
+class _Body(msgspec.Struct, forbid_unknown_fields=True):
+    samples: list[msgspec.Raw]
+
+
+@router.post(
+    "",
+    response_model=IngestOut,
+    responses={207: {"model": IngestOut, "description": "Some rows were rejected; the others are stored."}},
+    openapi_extra=_BODY,
+    max_body_size=UNLIMITED,
+)
+async def post_samples(dataset: DatasetDep, service: ServiceDep, request: Request) -> Response:
+    """Stores samples by id; good rows are stored though others are rejected. Durable when answered."""
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    ingest = Ingest(service.state, service.settings, dataset)
+    if kind == "application/json":
+        rows = await _json_rows(request, service.settings.max_body_bytes)
+        await to_thread.run_sync(ingest.add, rows)
+    elif kind in _STREAMS:
+        await _add_stream(request.stream(), _STREAMS[kind](service.settings.max_line_bytes), ingest, service)
+    else:
+        raise UnsupportedMedia("unsupported_media_type", f"bodies of type {kind!r} are not read here")
+    return _answer(request, ingest.report)
+
+
+@router.get("")
+def get_samples(
+    dataset: DatasetDep,
+    service: ServiceDep,
+    set: SetFilter | None = None,  # noqa: A002 - the name is the contract's
+    split: Split | None = None,
+    label: str | None = None,
+    q: Annotated[str | None, Query(max_length=1024, description="Part of the text, in any case.")] = None,
+    min_importance: Annotated[float | None, Query(ge=0, allow_inf_nan=False)] = None,
+    order: Literal["ordinal", "importance", "-importance"] = "ordinal",
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> SamplePage:
+    """Samples that pass the filters, page by page."""
+    filters = Filters(set=set, split=split, label=label, q=q, min_importance=min_importance, order=order)
+    return SamplePage.model_validate(list_samples(service.state, dataset, filters, limit, cursor))
+
+
+@router.get("/{sample_id}")
+def get_sample(dataset: DatasetDep, service: ServiceDep, sample_id: str) -> SampleOut:
+    """One sample with its score and membership."""
+    described = describe(service.state, dataset, [find_sample(service.state, dataset, sample_id)])
+    if not described:
+        raise NotFound("unknown_sample", f"dataset {dataset.name!r} has no sample {sample_id!r}")
+    return SampleOut.model_validate(described[0])
+
+
+@router.delete("/{sample_id}", status_code=204)
+def remove_sample(dataset: DatasetDep, service: ServiceDep, sample_id: str) -> None:
+    """Deletes one sample with its scores."""
+    delete_sample(service.state, dataset, sample_id)
+
+
+async def _json_rows(request: Request, limit: int) -> list[Decoded]:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise TooLarge("body_too_large", f"a JSON body may have {limit} bytes")
+    try:
+        samples = msgspec.json.decode(bytes(body), type=_Body).samples
+    except msgspec.ValidationError as error:
+        message = str(error)
+        pointer = "/samples" if "`samples`" in message or "$.samples" in message else "/"
+        raise Invalid("invalid_request", message, errors=[{"pointer": pointer, "detail": message}]) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Malformed("invalid_json", f"the body is not JSON: {error}") from error
+    return [lambda raw=raw: row_from_json(raw) for raw in samples]  # type: ignore[misc]
+
+
+async def _add_stream(chunks: AsyncIterator[bytes], rows: RowStream, ingest: Ingest, service: Service) -> None:
+    """Stores what has come in whenever it fills a batch, so that memory does not grow with the body."""
+    batch: list[Decoded] = []
+    async for chunk in chunks:
+        batch += rows.feed(chunk)
+        if len(batch) >= service.settings.ingest_batch_rows:
+            await to_thread.run_sync(ingest.add, batch)
+            batch = []
+    batch += rows.finish()
+    await to_thread.run_sync(ingest.add, batch)
+
+
+def _answer(request: Request, report: IngestReport) -> Response:
+    stored = report.created + report.updated + report.unchanged
+    for outcome in ("created", "updated", "unchanged"):
+        ROWS_INGESTED.labels(outcome).inc(getattr(report, outcome))
+    ROWS_INGESTED.labels("rejected").inc(report.rejected_total)
+    if not report.received:
+        raise Invalid("empty_request", "the request holds no samples")
+    counts: dict[str, Any] = msgspec.to_builtins(report)
+    if stored == 0:
+        return problem_response(
+            request,
+            422,
+            "all_rows_rejected",
+            f"none of the {report.received} rows could be stored; the first: {report.rejected[0]['detail']}",
+            REMEDIES["all_rows_rejected"],
+            report.rejected,
+            counts,
+        )
+    return JSONResponse(counts, 207 if report.rejected_total else 200)

@@ -1,0 +1,87 @@
+"""/v1/datasets/{dataset}/sets"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, cast, get_args
+
+from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
+
+from app.api.dependencies import Cursor, DatasetDep, Limit, ServiceDep, Version
+from app.api.schemas import MemberOut, SetPage, SetVersions
+from app.contracts import SetName
+from app.errors import Invalid, NotFound
+from app.services import exports
+from app.services import sets as use
+
+router = APIRouter(prefix="/v1/datasets/{dataset}/sets", tags=["sets"])
+
+
+def _set_name(name: str) -> SetName:
+    try:
+        return SetName(name)
+    except ValueError:
+        raise NotFound("unknown_set", f"there is no set {name!r}") from None
+
+
+@router.get("")
+def get_versions(dataset: DatasetDep, service: ServiceDep) -> SetVersions:
+    """The versions that are kept, newest first."""
+    items = [version.model_dump() for version in service.state.sets.versions(dataset)]
+    return SetVersions.model_validate({"items": items})
+
+
+@router.get("/{set_name}")
+def get_set(
+    dataset: DatasetDep,
+    service: ServiceDep,
+    set_name: str,
+    version: Version = None,
+    order: Annotated[use.Order, Query(description="Highest importance first, or lowest.")] = "-importance",
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> SetPage:
+    """Members page by page; a cursor stays good while newer versions come."""
+    found = use.page(
+        service.state, dataset, _set_name(set_name), version=version, order=order, limit=limit, cursor=cursor
+    )
+    return SetPage.model_validate(found)
+
+
+@router.get("/{set_name}/export", response_class=StreamingResponse)
+def export_set(
+    dataset: DatasetDep,
+    service: ServiceDep,
+    set_name: str,
+    format: Annotated[Literal["ndjson", "csv", "parquet"], Query()] = "ndjson",  # noqa: A002 - contract
+    version: Version = None,
+    include: Annotated[str, Query(description="Comma-separated: text, label, score.")] = "",
+) -> StreamingResponse:
+    """The whole set as a file, streamed."""
+    name, columns = _set_name(set_name), _columns(include)
+    held = service.state.sets.version(dataset, version)
+    rows = use.export_rows(service.state, dataset, name, held, columns)
+    filename = f"{dataset.name}-{name.value}-v{held.version}.{format}"
+    return StreamingResponse(
+        exports.export(rows, format, columns),
+        media_type=exports.MEDIA_TYPES[format],
+        headers={"Content-Disposition": f'attachment; filename="{filename}"'},
+    )
+
+
+@router.get("/{set_name}/{sample_id}")
+def get_member(
+    dataset: DatasetDep, service: ServiceDep, set_name: str, sample_id: str, version: Version = None
+) -> MemberOut:
+    """Whether a sample is in the set; 404 for an unknown sample."""
+    found = use.member(service.state, dataset, _set_name(set_name), sample_id, version)
+    return MemberOut.model_validate(found)
+
+
+def _columns(include: str) -> frozenset[use.Column]:
+    asked = {part.strip() for part in include.split(",") if part.strip()}
+    unknown = asked - set(get_args(use.Column))
+    if unknown:
+        detail = f"include: {', '.join(sorted(unknown))} is none of text, label, score"
+        raise Invalid("invalid_request", detail, errors=[{"pointer": "query/include", "detail": detail}])
+    return cast("frozenset[use.Column]", frozenset(asked))

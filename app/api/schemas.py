@@ -1,0 +1,231 @@
+"""Bodies of requests and answers, as the OpenAPI document shows them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
+
+from app.contracts import (
+    ConfigValue,
+    JobError,
+    JobKind,
+    JobState,
+    Progress,
+    ScoreParams,
+    Split,
+    Strict,
+    Task,
+    Timestamp,
+)
+
+LabelValue = StrictStr | StrictInt | StrictFloat
+SetValue = Literal["core", "edge", "noise", "unscored"]
+
+
+class DatasetIn(Strict):
+    task: Task
+    labels: list[LabelValue] | None = Field(
+        default=None,
+        min_length=2,
+        max_length=10_000,
+        description="Class index = position. Left out: taken from the data, sorted, when the first job starts.",
+    )
+    description: Annotated[str, Field(max_length=4096)] | None = None
+
+
+class LabelCount(BaseModel):
+    label: LabelValue | None
+    samples: int
+
+
+class LineageOut(BaseModel):
+    id: str
+    model: str
+    revision: str
+    formula: str
+    runs: int
+    created_at: Timestamp
+
+
+class DatasetOut(BaseModel):
+    name: str
+    task: Task
+    labels: list[LabelValue] | None
+    description: str | None
+    created_at: Timestamp
+    samples: int
+    splits: dict[Split, int]
+    label_counts: list[LabelCount]
+    sets: dict[SetValue, int] = Field(description="Sizes of the current set version; `unscored` is the rest.")
+    set_version: int | None
+    lineage: LineageOut | None
+
+
+class DatasetBrief(BaseModel):
+    name: str
+    task: Task
+    labels: list[LabelValue] | None
+    description: str | None
+    created_at: Timestamp
+    set_version: int | None
+
+
+class DatasetList(BaseModel):
+    items: list[DatasetBrief]
+
+
+class Rejected(BaseModel):
+    index: int
+    id: str | None
+    code: str
+    detail: str
+
+
+class IngestOut(BaseModel):
+    received: int
+    created: int
+    updated: int
+    unchanged: int
+    rejected_total: int
+    rejected: list[Rejected] = Field(description="The first 10,000 of them.")
+
+
+class GradNorm(BaseModel):
+    mean: float
+    std: float
+    last: float
+
+
+class Signals(BaseModel):
+    grad_norm: GradNorm
+    loss: float
+    el2n: float
+    margin: float
+    confidence: float
+    variability: float
+    forgetting: int
+    alignment: float | None
+
+
+class Score(BaseModel):
+    id: str
+    importance: float | None = Field(description="S_i(t): mean over visits of the per-sample gradient norm.")
+    visits: int
+    signals: Signals | None
+    noise_probability: float | None
+    percentile: float | None = Field(description="Share of scored samples at or below it, in percent.")
+    set: SetValue
+    reason: str
+    lineage: str | None
+    updated_at: str | None
+
+
+class LookupIn(Strict):
+    ids: list[StrictStr] = Field(description="Up to 10,000.")
+
+
+class LookupOut(BaseModel):
+    scores: list[Score | None]
+
+
+class Membership(BaseModel):
+    set: SetValue
+    version: int | None
+    reason: str
+
+
+class SampleOut(BaseModel):
+    id: str
+    text: str
+    text_pair: str | None
+    label: LabelValue | None
+    group: str | None
+    split: Split
+    weight: float | None
+    meta: dict[str, Any] | None
+    score: Score
+    membership: Membership
+
+
+class SamplePage(BaseModel):
+    items: list[SampleOut]
+    next_cursor: str | None
+
+
+class JobIn(Strict):
+    dataset: StrictStr
+    kind: JobKind
+    model: Annotated[StrictStr, Field(min_length=1, max_length=1024)] = "demo"
+    params: ScoreParams = Field(default_factory=ScoreParams)
+    webhook: str | None = None
+
+
+class JobOut(BaseModel):
+    model_config = ConfigDict(protected_namespaces=())
+
+    id: str
+    kind: JobKind
+    dataset: str
+    model: str
+    state: JobState
+    progress: Progress
+    attempt: int
+    created_at: Timestamp
+    started_at: Timestamp | None
+    finished_at: Timestamp | None
+    params: dict[str, ConfigValue | dict[str, ConfigValue]]
+    lineage: str | None
+    result: dict[str, Any] | None
+    error: JobError | None
+
+
+class JobPage(BaseModel):
+    items: list[JobOut]
+    next_cursor: str | None
+
+
+class SetVersionOut(BaseModel):
+    version: int
+    sizes: dict[Literal["core", "edge", "noise"], int]
+    policy: str
+    params: dict[str, Any]
+    job: str
+    lineage: str
+    created_at: Timestamp
+
+
+class SetVersions(BaseModel):
+    items: list[SetVersionOut]
+
+
+class SetItem(BaseModel):
+    id: str
+    importance: float
+    noise_probability: float | None
+    reason: str
+
+
+class SetPage(BaseModel):
+    version: int
+    total: int
+    items: list[SetItem]
+    next_cursor: str | None
+
+
+class MemberOut(BaseModel):
+    member: bool
+    set: SetValue
+    version: int | None
+    reason: str
+
+
+class Health(BaseModel):
+    status: Literal["ok"]
+
+
+class Readiness(BaseModel):
+    status: Literal["ready", "not ready"]
+    redis: bool
+    samples: bool
+    worker: bool

@@ -1,0 +1,90 @@
+"""The FastAPI application."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+from anyio import to_thread
+from fastapi import Depends, FastAPI
+
+from app.api.context import KeyCheck, RequestContext
+from app.api.dependencies import Service
+from app.api.metrics import JOBS_REAPED
+from app.api.problems import Problem, install_problem_handlers
+from app.api.routes import datasets, health, jobs, samples, scores, sets
+from app.logs import get_logger
+from app.queue import make_celery, send_hint
+from app.settings import Settings, get_settings
+from app.store.connections import TRANSIENT, keeps_append_only_file
+from app.store.state import open_state
+
+log = get_logger(__name__)
+_PROBLEMS: dict[int | str, dict[str, Any]] = {"4XX": {"model": Problem, "content": {"application/problem+json": {}}}}
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The service over the stores that the settings name."""
+    settings = settings or get_settings()
+    celery = make_celery(settings)
+    service = Service(settings=settings, state=open_state(settings), hint=lambda: send_hint(celery))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await to_thread.run_sync(_warn_without_append_only_file, service)
+        gc.collect()
+        gc.freeze()  # what start-up made is never garbage: collections after it are short
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_keep_queue_moving, service)
+            yield
+            tasks.cancel_scope.cancel()
+        service.state.close()
+        celery.close()
+
+    app = FastAPI(
+        title="GradSift",
+        version="1",
+        summary="Which labelled samples matter: core, edge and noise.",
+        lifespan=lifespan,
+        responses=_PROBLEMS,
+        max_body_size=settings.max_body_bytes,
+    )
+    app.state.service = service
+    app.add_middleware(RequestContext)
+    install_problem_handlers(app)
+    checked = [Depends(KeyCheck(settings.keys()))]
+    for routes in (datasets, samples, scores, sets, jobs):
+        app.include_router(routes.router, dependencies=checked)
+    app.include_router(health.router)
+    return app
+
+
+async def _keep_queue_moving(service: Service) -> None:
+    """Takes jobs back from dead workers, and hints again where a message was lost."""
+    while True:
+        try:
+            await to_thread.run_sync(_reap, service)
+        except TRANSIENT as error:
+            log.warning("redis does not answer, the queue waits", error=str(error))
+        await anyio.sleep(service.settings.reaper_seconds)
+
+
+def _reap(service: Service) -> None:
+    store = service.state.jobs
+    for job_id in store.reap(service.settings.max_crashes):
+        JOBS_REAPED.inc()
+        log.warning("job taken back from a worker that died", job_id=job_id)
+    if store.waiting() and not store.hints():
+        service.hint()
+
+
+def _warn_without_append_only_file(service: Service) -> None:
+    try:
+        kept = keeps_append_only_file(service.state.client)
+    except TRANSIENT:
+        return  # readiness says so
+    if not kept:
+        log.warning("redis keeps no append-only file: a restart of it loses scores", remedy="set appendonly yes")

@@ -1,0 +1,164 @@
+"""Storing samples: validated row by row, written in batches, durable when answered."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from app.contracts import Dataset
+from app.errors import NotFound
+from app.services.rows import RowError, SampleRow, check_row, stored_label
+from app.services.streams import Decoded
+from app.settings import Settings
+from app.store.ids import IdEntry
+from app.store.samples import SCHEMA, StoredLabel
+from app.store.state import State
+
+REJECTIONS_LISTED = 10_000
+
+
+@dataclass
+class IngestReport:
+    """What became of the rows of one request."""
+
+    received: int = 0
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    rejected_total: int = 0
+    rejected: list[dict[str, Any]] = field(default_factory=list)
+
+    def reject(self, index: int, error: RowError) -> None:
+        self.rejected_total += 1
+        if len(self.rejected) < REJECTIONS_LISTED:
+            self.rejected.append(
+                {"index": index, "id": error.sample_id, "code": error.code, "detail": error.detail}
+            )
+
+
+@dataclass(frozen=True)
+class _Checked:
+    row: SampleRow
+    label: StoredLabel | None
+
+    def content_digest(self) -> int:
+        """Of what a score belongs to: it changes, and the score is void."""
+        row = self.row
+        label = None if self.label is None else self.label.text
+        return _digest((row.text, row.text_pair, label, row.split), 8) or 1
+
+    def attributes_digest(self) -> int:
+        number = self.label is not None and self.label.number
+        group = None if self.row.group is None else str(self.row.group)
+        return _digest((number, group, self.row.weight, sorted((self.row.meta or {}).items())), 4)
+
+
+class Ingest:
+    """One request's rows; `add` may be called many times, for bodies of any length."""
+
+    def __init__(self, state: State, settings: Settings, dataset: Dataset) -> None:
+        self._state = state
+        self._settings = settings
+        self._dataset = dataset
+        self._seen: set[str] = set()
+        self.report = IngestReport()
+
+    def add(self, rows: Iterable[Decoded]) -> None:
+        """Stores rows; the good ones are durable when this returns."""
+        checked: list[_Checked] = []
+        for decode in rows:
+            index = self.report.received
+            self.report.received += 1
+            try:
+                checked.append(self._check(decode()))
+            except RowError as error:
+                self.report.reject(index, error)
+        size = self._settings.ingest_batch_rows
+        for start in range(0, len(checked), size):
+            self._store(checked[start : start + size])
+
+    def _check(self, row: SampleRow) -> _Checked:
+        check_row(row, self._settings.max_text_chars)
+        label = stored_label(self._dataset, row)
+        if row.id in self._seen:
+            raise RowError("duplicate_id", "this id stands in an earlier row of the request", row.id)
+        self._seen.add(row.id)
+        return _Checked(row, label)
+
+    def _store(self, batch: Sequence[_Checked]) -> None:
+        state, dataset = self._state, self._dataset
+        with state.datasets.writing(dataset):
+            known_ordinals = state.datasets.next_ordinal(dataset)
+            entries = state.ids.assign(dataset, [one.row.id for one in batch])
+            if any(entry.ordinal >= known_ordinals for entry in entries):
+                # The ordinals must never be given again, also if Redis dies after the rows are stored.
+                state.make_durable()
+            changes = [
+                (one, old, new)
+                for one, old in zip(batch, entries, strict=True)
+                if (new := _next_entry(one, old)) != old
+            ]
+            if changes:
+                rows = _table([(one, new) for one, _, new in changes])
+                all_new = all(old.ordinal >= known_ordinals for _, old, _ in changes)
+                state.samples.write(dataset, rows, all_new=all_new)
+                versions = state.sets.numbers(dataset)
+                state.ids.commit(dataset, [(one.row.id, new) for one, _, new in changes], versions)
+                state.make_durable()
+                state.samples.compact_if_scattered(dataset)
+        self.report.created += sum(not old.stored for _, old, _ in changes)
+        self.report.updated += sum(old.stored for _, old, _ in changes)
+        self.report.unchanged += len(batch) - len(changes)
+
+
+def delete_sample(state: State, dataset: Dataset, sample_id: str) -> None:
+    """Deletes a sample everywhere; its id would get a new ordinal.
+
+    Raises:
+        NotFound: there is no such sample.
+    """
+    with state.datasets.writing(dataset):
+        entry = state.ids.find(dataset, sample_id)
+        if entry is None:
+            raise NotFound("unknown_sample", f"dataset {dataset.name!r} has no sample {sample_id!r}")
+        state.samples.delete(dataset, entry.ordinal)
+        state.ids.commit(dataset, [(sample_id, None)], state.sets.numbers(dataset))
+        state.make_durable()
+
+
+def _next_entry(one: _Checked, old: IdEntry) -> IdEntry:
+    content = one.content_digest()
+    generation = old.generation + (old.stored and content != old.content)
+    return IdEntry(old.ordinal, generation, content, one.attributes_digest())
+
+
+def _digest(parts: object, size: int) -> int:
+    return int.from_bytes(hashlib.blake2b(msgspec.msgpack.encode(parts), digest_size=size).digest(), "little")
+
+
+def _table(rows: Sequence[tuple[_Checked, IdEntry]]) -> pa.Table:
+    return pa.Table.from_pylist(
+        [
+            {
+                "ordinal": entry.ordinal,
+                "generation": entry.generation,
+                "id": one.row.id,
+                "text": one.row.text,
+                "text_pair": one.row.text_pair,
+                "label": None if one.label is None else one.label.text,
+                "label_number": one.label is not None and one.label.number,
+                "group": None if one.row.group is None else str(one.row.group),
+                "split": one.row.split,
+                "weight": one.row.weight,
+                "meta": None if one.row.meta is None else json.dumps(one.row.meta, ensure_ascii=False),
+            }
+            for one, entry in rows
+        ],
+        schema=SCHEMA,
+    )

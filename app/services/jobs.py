@@ -1,0 +1,102 @@
+"""Jobs: check the request, record it, hint the workers; cancel; list."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from app.contracts import Job, JobKind, JobState, ScoreParams
+from app.errors import Conflict, Invalid
+from app.services.cursors import decode_cursor, encode_cursor
+from app.services.datasets import train_counts
+from app.settings import Settings
+from app.store.model_places import check_model_name
+from app.store.state import State
+
+Hint = Callable[[], None]
+
+
+class JobsCursor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    before: int
+
+
+def create_job(
+    state: State,
+    settings: Settings,
+    hint: Hint,
+    *,
+    dataset_name: str,
+    kind: JobKind,
+    model: str,
+    params: ScoreParams,
+    webhook: str | None,
+    idempotency_key: str | None,
+) -> tuple[Job, bool]:
+    """The job, and whether this call made it.
+
+    Raises:
+        NotFound: unknown dataset.
+        Invalid, Forbidden: a model that cannot be used, or a dataset that cannot be trained on.
+        Conflict: the Idempotency-Key belongs to another request.
+    """
+    if webhook is not None:
+        raise Invalid("webhook_unavailable", "this version of the service calls no webhooks")
+    dataset = state.datasets.get(dataset_name)
+    check_model_name(model, settings)
+    _refuse_untrainable(train_counts(state, dataset), dataset_name)
+    shown = params.model_dump(mode="json")
+    request = json.dumps([dataset_name, kind, model, shown], sort_keys=True)
+    key = None if idempotency_key is None else (idempotency_key, request)
+    job, created = state.jobs.create(dataset, kind, model, shown, key)
+    state.make_durable()
+    if created:
+        hint()
+    return job, created
+
+
+def cancel_job(state: State, job_id: str) -> Job:
+    """Asks the job to stop, and answers it.
+
+    Raises:
+        NotFound: unknown job.
+        Conflict: it has succeeded or failed already.
+    """
+    before = state.jobs.cancel(job_id)
+    if before in (JobState.SUCCEEDED, JobState.FAILED):
+        raise Conflict("job_finished", f"job {job_id} has {before.value} already")
+    return state.jobs.get(job_id)
+
+
+def list_jobs(
+    state: State, *, dataset: str | None, job_state: JobState | None, limit: int, cursor: str | None
+) -> dict[str, Any]:
+    """Jobs, newest first."""
+    bound: float | None = None if cursor is None else decode_cursor(cursor, JobsCursor).before
+    items: list[Job] = []
+    while True:
+        places = state.jobs.ids_before(bound, 200)
+        for job_id, place in places:
+            if len(items) == limit:
+                return {"items": items, "next_cursor": encode_cursor(JobsCursor(before=int(bound or 0)))}
+            job = state.jobs.get(job_id)
+            if dataset in (None, job.dataset) and job_state in (None, job.state):
+                items.append(job)
+            bound = place
+        if len(places) < 200:
+            return {"items": items, "next_cursor": None}
+
+
+def shown_job(job: Job) -> Mapping[str, Any]:
+    """JOB of the contract."""
+    return job.model_dump(mode="json", exclude={"cancel_requested"})
+
+
+def _refuse_untrainable(counts: Mapping[str, int], dataset: str) -> None:
+    if not counts:
+        raise Invalid("dataset_empty", f"dataset {dataset!r} has no labelled train samples")
+    if len(counts) < 2:
+        only = next(iter(counts))
+        raise Invalid("too_few_classes", f"every labelled train sample of {dataset!r} has the one label {only!r}")

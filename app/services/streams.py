@@ -1,0 +1,131 @@
+"""Bodies of any length, cut into rows as they come in: NDJSON lines and CSV records."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+
+from app.errors import Malformed, TooLarge
+from app.services.rows import RowError, SampleRow, csv_records, row_from_csv, row_from_json
+
+Decoded = Callable[[], SampleRow]
+"""Decodes one row when called; raises RowError."""
+
+
+class RowStream(ABC):
+    """Fed with bytes, gives rows to decode. Memory is bounded by the longest row allowed."""
+
+    def __init__(self, max_line_bytes: int) -> None:
+        self._max_line_bytes = max_line_bytes
+
+    @abstractmethod
+    def feed(self, chunk: bytes) -> Iterator[Decoded]: ...
+
+    @abstractmethod
+    def finish(self) -> Iterator[Decoded]: ...
+
+
+class NdjsonStream(RowStream):
+    def __init__(self, max_line_bytes: int) -> None:
+        super().__init__(max_line_bytes)
+        self._pending = b""
+
+    def feed(self, chunk: bytes) -> Iterator[Decoded]:
+        *lines, self._pending = (self._pending + chunk).split(b"\n")
+        if len(self._pending) > self._max_line_bytes:
+            raise TooLarge("body_too_large", f"a line is longer than {self._max_line_bytes} bytes")
+        for line in lines:
+            yield from self._row(line)
+
+    def finish(self) -> Iterator[Decoded]:
+        yield from self._row(self._pending)
+
+    def _row(self, line: bytes) -> Iterator[Decoded]:
+        if len(line) > self._max_line_bytes:
+            yield _too_long(self._max_line_bytes)
+        elif line.strip():
+            yield lambda: row_from_json(line)
+
+
+class CsvStream(RowStream):
+    """RFC 4180: a record ends at a line end outside quotes, that is after an even number of quotes."""
+
+    def __init__(self, max_line_bytes: int) -> None:
+        super().__init__(max_line_bytes)
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        self._tail = ""
+        self._record: list[str] = []
+        self._record_chars = 0
+        self._open_quote = False
+        self._header: list[str] | None = None
+
+    def feed(self, chunk: bytes) -> Iterator[Decoded]:
+        yield from self._text(chunk, final=False)
+
+    def finish(self) -> Iterator[Decoded]:
+        yield from self._text(b"", final=True)
+        if self._open_quote:
+            raise Malformed("invalid_csv", "the file ends inside a quoted cell")
+        if self._tail:
+            yield from self._line(self._tail)
+
+    def _text(self, chunk: bytes, *, final: bool) -> Iterator[Decoded]:
+        try:
+            text = self._tail + self._decoder.decode(chunk, final)
+        except UnicodeDecodeError as error:
+            raise Malformed("invalid_csv", f"the file is not UTF-8: {error.reason}") from error
+        *lines, self._tail = text.split("\n")
+        if len(self._tail) + self._record_chars > self._max_line_bytes:
+            raise Malformed("invalid_csv", f"a record is longer than {self._max_line_bytes} bytes")
+        for line in lines:
+            yield from self._line(line + "\n")
+
+    def _line(self, line: str) -> Iterator[Decoded]:
+        self._record.append(line)
+        self._record_chars += len(line)
+        self._open_quote ^= line.count('"') % 2 == 1
+        if self._record_chars > self._max_line_bytes:
+            raise Malformed("invalid_csv", f"a record is longer than {self._max_line_bytes} bytes")
+        if self._open_quote:
+            return
+        lines, self._record, self._record_chars = self._record, [], 0
+        if any(line.strip() for line in lines):
+            yield from self._cells(lines)
+
+    def _cells(self, lines: list[str]) -> Iterator[Decoded]:
+        try:
+            records = csv_records(lines)
+        except csv.Error as error:
+            if self._header is None:
+                raise Malformed("invalid_csv", f"the header cannot be read: {error}") from error
+            yield _raising(RowError("invalid_row", f"the record cannot be read: {error}"))
+            return
+        for values in records:
+            if self._header is None:
+                self._header = _header(values)
+                continue
+            header = self._header
+            yield lambda values=values: row_from_csv(header, values)  # type: ignore[misc]
+
+
+def _header(values: list[str]) -> list[str]:
+    names = [value.strip() for value in values]
+    missing = [name for name in ("id", "text") if name not in names]
+    if missing:
+        raise Malformed("invalid_csv", f"the header has no column {' and no column '.join(missing)}")
+    if len(set(names)) != len(names):
+        raise Malformed("invalid_csv", "the header names a column twice")
+    return names
+
+
+def _raising(error: RowError) -> Decoded:
+    def decode() -> SampleRow:
+        raise error
+
+    return decode
+
+
+def _too_long(limit: int) -> Decoded:
+    return _raising(RowError("invalid_row", f"the line is longer than {limit} bytes"))

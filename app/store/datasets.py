@@ -1,0 +1,161 @@
+"""The registry of datasets and what is known of each."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import redis
+from redis.exceptions import LockError
+
+from app.contracts import Dataset, Label, Lineage, Task, now
+from app.errors import Conflict, NotFound, StaleWorker
+from app.store.keys import Keys
+from app.store.scripts import Scripts
+
+ID_BUCKETS = 16_384
+LOCK_SECONDS = 30
+LOCK_WAIT_SECONDS = 20
+
+
+class DatasetStore:
+    def __init__(self, client: redis.Redis, keys: Keys) -> None:
+        self._client = client
+        self._keys = keys
+        self._scripts = Scripts(client)
+
+    def create(
+        self, name: str, task: Task, labels: tuple[Label, ...] | None, description: str | None
+    ) -> tuple[Dataset, bool]:
+        """The dataset of that name and whether this call made it."""
+        uid = secrets.token_hex(6)
+        fields: dict[Any, Any] = {
+            "uid": uid,
+            "name": name,
+            "task": task.value,
+            "created_at": now().isoformat(),
+            "id_buckets": str(ID_BUCKETS),
+        }
+        if labels is not None:
+            fields["labels"] = json.dumps(labels)
+        if description is not None:
+            fields["description"] = description
+        meta = self._keys.dataset(uid).meta
+        self._client.hset(meta, mapping=fields)
+        if self._client.hsetnx(self._keys.datasets, name, uid):
+            return self.get(name), True
+        self._client.delete(meta)
+        return self.get(name), False
+
+    def get(self, name: str) -> Dataset:
+        """Raises `NotFound("unknown_dataset")` for a name that nobody has created."""
+        uid = self._client.hget(self._keys.datasets, name)
+        dataset = self.by_uid(_text(uid)) if uid is not None else None
+        if dataset is None:
+            raise NotFound("unknown_dataset", f"there is no dataset named {name!r}")
+        return dataset
+
+    def by_uid(self, uid: str) -> Dataset | None:
+        raw = cast("dict[bytes, bytes]", self._client.hgetall(self._keys.dataset(uid).meta))
+        if b"name" not in raw:
+            return None
+        meta = {key.decode(): value.decode() for key, value in raw.items()}
+        labels = json.loads(meta["labels"]) if "labels" in meta else None
+        return Dataset.model_validate({**meta, "labels": labels})
+
+    def next_ordinal(self, dataset: Dataset) -> int:
+        """How many ordinals have been given out so far."""
+        return int(self._client.hget(self._keys.dataset(dataset.uid).meta, "next_ordinal") or 0)
+
+    def names(self) -> list[str]:
+        return sorted(name.decode() for name in cast("list[bytes]", self._client.hkeys(self._keys.datasets)))
+
+    def describe(self, dataset: Dataset, description: str) -> None:
+        self._client.hset(self._keys.dataset(dataset.uid).meta, "description", description)
+
+    def fix_labels(self, dataset: Dataset, labels: tuple[Label, ...]) -> tuple[Label, ...]:
+        """Fixes the labels for good; answers the ones that hold, which an earlier call may have fixed."""
+        meta = self._keys.dataset(dataset.uid).meta
+        self._client.hsetnx(meta, "labels", json.dumps(labels))
+        return tuple(json.loads(_text(self._client.hget(meta, "labels"))))
+
+    def forget(self, dataset: Dataset) -> None:
+        """Takes the dataset out of the registry and deletes its keys; from here on its writers are refused."""
+        keys = self._keys.dataset(dataset.uid)
+        if _text(self._client.hget(self._keys.datasets, dataset.name) or b"") == dataset.uid:
+            self._client.hdel(self._keys.datasets, dataset.name)
+        self._client.delete(keys.meta)
+        found = self._client.scan_iter(match=f"{keys.base}:*", count=2000)
+        for batch in _batches((key for key in found if key.decode() != keys.write_lock), 1000):
+            self._client.unlink(*batch)
+
+    @contextmanager
+    def writing(self, dataset: Dataset) -> Iterator[None]:
+        """Holds the one right to change the dataset's samples.
+
+        Raises:
+            Conflict: another process held it for too long.
+        """
+        lock = self._client.lock(
+            self._keys.dataset(dataset.uid).write_lock,
+            timeout=LOCK_SECONDS,
+            sleep=0.01,
+            blocking_timeout=LOCK_WAIT_SECONDS,
+        )
+        if not lock.acquire():
+            raise Conflict("dataset_busy", f"dataset {dataset.name!r} is being written by another request")
+        try:
+            yield
+        finally:
+            try:
+                lock.release()
+            except LockError as error:
+                raise Conflict("dataset_busy", "the right to write ran out before the rows were stored") from error
+
+    # -- lineages --------------------------------------------------------------------------------------------
+    def lineage(self, dataset: Dataset, lineage_id: str) -> Lineage | None:
+        raw = self._client.get(self._keys.dataset(dataset.uid).lineage(lineage_id))
+        return None if raw is None else Lineage.model_validate_json(cast("bytes", raw))
+
+    def save_lineage(self, dataset: Dataset, lineage: Lineage) -> None:
+        self._client.set(self._keys.dataset(dataset.uid).lineage(lineage.id), lineage.model_dump_json())
+
+    def show_lineage_if_first(self, dataset: Dataset, lineage: Lineage) -> None:
+        """The first lineage is visible while its scores come in; a later one once its job has succeeded."""
+        self._client.hsetnx(self._keys.dataset(dataset.uid).meta, "lineage", lineage.id)
+
+    def take_fence(self, dataset_uid: str, token: int) -> None:
+        """From here on, score writes of older tokens are refused.
+
+        Raises:
+            StaleWorker: a newer token has been seen.
+            NotFound: the dataset was deleted.
+        """
+        answer = self._scripts.run("fence_take", [self._keys.dataset(dataset_uid).meta], [token])
+        refuse_unless(answer, b"taken")
+
+
+def refuse_unless(answer: bytes, wanted: bytes) -> None:
+    """Turns a script's refusal into an error."""
+    if answer == b"gone":
+        raise NotFound("unknown_dataset", "the dataset was deleted meanwhile")
+    if answer != wanted:
+        raise StaleWorker("stale_worker", "another worker holds the dataset now")
+
+
+def _text(value: object) -> str:
+    return cast("bytes", value).decode()
+
+
+def _batches(items: Iterator[bytes], size: int) -> Iterator[list[bytes]]:
+    batch: list[bytes] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

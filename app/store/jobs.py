@@ -1,0 +1,234 @@
+"""Jobs: records, the queue, leases with fencing tokens. Redis is the truth; a Celery message is only a hint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any, Literal, cast
+
+import redis
+
+from app.contracts import Claim, Dataset, Job, JobError, JobKind, JobState, Progress, now
+from app.errors import Conflict, NotFound, REMEDIES, StaleWorker
+from app.store.keys import Keys
+from app.store.scripts import Scripts
+
+IDEMPOTENCY_SECONDS = 24 * 3600
+_JSON_FIELDS = ("progress", "params", "result", "error")
+Word = Literal["ok", "cancel", "drain"]
+
+
+class JobStore:
+    def __init__(self, client: redis.Redis, keys: Keys) -> None:
+        self._client = client
+        self._all_keys = keys
+        self._keys = keys.jobs
+        self._scripts = Scripts(client)
+
+    # -- for clients -------------------------------------------------------------------------------------------
+    def create(
+        self,
+        dataset: Dataset,
+        kind: JobKind,
+        model: str,
+        params: Mapping[str, Any],
+        idempotency: tuple[str, str] | None = None,
+    ) -> tuple[Job, bool]:
+        """Records and queues a job; answers it and whether this call made it.
+
+        Args:
+            idempotency: the client's Idempotency-Key, and the request that it stands for.
+
+        Raises:
+            Conflict: the key was used for another request.
+        """
+        created = now()
+        micros = time.time_ns() // 1000
+        job_id = f"job_{micros:014x}{secrets.token_hex(4)}"
+        fields = {
+            "id": job_id,
+            "kind": kind.value,
+            "dataset": dataset.name,
+            "uid": dataset.uid,
+            "model": model,
+            "state": JobState.QUEUED.value,
+            "progress": Progress().model_dump_json(),
+            "attempt": "0",
+            "crashes": "0",
+            "created_at": created.isoformat(),
+            "created_us": str(micros),
+            "params": json.dumps(params),
+        }
+        key, digest = ("", "")
+        if idempotency is not None:
+            key = self._all_keys.jobs.idempotency(hashlib.sha256(idempotency[0].encode()).hexdigest())
+            digest = hashlib.sha256(idempotency[1].encode()).hexdigest()
+        known = self._scripts.run(
+            "job_create",
+            [self._keys.record(job_id), self._keys.index, self._keys.queue, key],
+            [job_id, micros, digest, IDEMPOTENCY_SECONDS, *(part for pair in fields.items() for part in pair)],
+        )
+        if not known:
+            return self.get(job_id), True
+        known_digest, known_id = cast("bytes", known).decode().split(" ")
+        if known_digest != digest:
+            raise Conflict("idempotency_key_reused", "this Idempotency-Key belongs to a different request")
+        return self.get(known_id), False
+
+    def get(self, job_id: str) -> Job:
+        """Raises `NotFound("unknown_job")`."""
+        raw = cast("dict[bytes, bytes]", self._client.hgetall(self._keys.record(job_id)))
+        if b"id" not in raw:
+            raise NotFound("unknown_job", f"there is no job {job_id!r}")
+        return _job(raw)
+
+    def ids_before(self, bound: float | None, limit: int) -> list[tuple[str, float]]:
+        """Job ids and their places in time, newest first, strictly older than `bound`."""
+        top = "+inf" if bound is None else f"({bound:.0f}"
+        raw = self._client.zrange(
+            self._keys.index, top, "-inf", desc=True, byscore=True, withscores=True, offset=0, num=limit
+        )
+        return [(item[0].decode(), item[1]) for item in cast("list[tuple[bytes, float]]", raw)]
+
+    def cancel(self, job_id: str) -> JobState:
+        """Cancels a queued job, asks a running one to stop; answers the state before."""
+        keys = [self._keys.record(job_id), self._keys.queue]
+        before = self._scripts.run("job_cancel", keys, [job_id, now().isoformat()])
+        if before is None:
+            raise NotFound("unknown_job", f"there is no job {job_id!r}")
+        return JobState(cast("bytes", before).decode())
+
+    def unfinished_of(self, dataset_uid: str) -> list[str]:
+        """Ids of the dataset's queued and running jobs."""
+        waiting = cast("list[bytes]", self._client.zrange(self._keys.queue, 0, -1))
+        running = cast("list[bytes]", self._client.zrange(self._keys.leases, 0, -1))
+        ids = [raw.decode() for raw in (*waiting, *running)]
+        pipe = self._client.pipeline(transaction=False)
+        for job_id in ids:
+            pipe.hget(self._keys.record(job_id), "uid")
+        return [job_id for job_id, uid in zip(ids, pipe.execute(), strict=True) if uid == dataset_uid.encode()]
+
+    # -- for workers -------------------------------------------------------------------------------------------
+    def claim(self, worker: str, lease_seconds: float) -> Claim | None:
+        """The oldest queued job whose dataset is free, now leased to this worker; None if there is none."""
+        answer = self._scripts.run(
+            "job_claim",
+            [self._keys.queue, self._keys.leases, self._keys.busy, self._keys.token],
+            [self._keys.record(""), int(lease_seconds * 1000), worker, now().isoformat()],
+        )
+        if answer is None:
+            return None
+        job_id, token = (part.decode() for part in cast("list[bytes]", answer))
+        uid = cast("bytes", self._client.hget(self._keys.record(job_id), "uid")).decode()
+        return Claim(job=self.get(job_id), dataset_uid=uid, token=int(token))
+
+    def renew(self, claim: Claim, lease_seconds: float, progress: Progress | None) -> Word:
+        """Renews the lease and leaves the progress; says whether to go on, to cancel, or to give the job back.
+
+        Raises:
+            StaleWorker: the lease ran out and the job is another worker's, or has ended.
+        """
+        answer = self._scripts.run(
+            "job_renew",
+            [self._keys.record(claim.job.id), self._keys.leases, self._keys.draining],
+            [
+                claim.job.id,
+                claim.token,
+                int(lease_seconds * 1000),
+                "" if progress is None else progress.model_dump_json(),
+            ],
+        )
+        word = cast("bytes", answer).decode()
+        if word == "lost":
+            raise StaleWorker("stale_worker", f"job {claim.job.id} is no longer this worker's")
+        return cast("Word", word)
+
+    def set_lineage(self, claim: Claim, lineage_id: str) -> None:
+        self._client.hset(self._keys.record(claim.job.id), "lineage", lineage_id)
+
+    def remember(self, claim: Claim, name: str, value: object) -> Any:
+        """What an earlier attempt of the job fixed under this name, or else `value`, fixed from now on."""
+        record = self._keys.record(claim.job.id)
+        self._client.hsetnx(record, f"fixed:{name}", json.dumps(value))
+        return json.loads(cast("bytes", self._client.hget(record, f"fixed:{name}")))
+
+    def end(
+        self,
+        claim: Claim,
+        state: JobState,
+        *,
+        progress: Progress,
+        result: Mapping[str, Any] | None = None,
+        error: JobError | None = None,
+    ) -> None:
+        """Ends the job, or with `QUEUED` gives it back to the queue.
+
+        Raises:
+            StaleWorker: the job is another worker's by now.
+        """
+        fields: dict[str, str] = {"state": state.value, "progress": progress.model_dump_json()}
+        if state.ended:
+            fields["finished_at"] = now().isoformat()
+        if result is not None:
+            fields["result"] = json.dumps(result, allow_nan=False)
+        if error is not None:
+            fields["error"] = error.model_dump_json()
+        answer = self._scripts.run(
+            "job_end",
+            [self._keys.record(claim.job.id), self._keys.leases, self._keys.busy, self._keys.queue],
+            [claim.job.id, claim.token, *(part for pair in fields.items() for part in pair)],
+        )
+        if answer != b"ok":
+            raise StaleWorker("stale_worker", f"job {claim.job.id} is no longer this worker's")
+
+    # -- keeping the queue moving --------------------------------------------------------------------------------
+    def reap(self, max_crashes: int) -> list[str]:
+        """Takes back the jobs of workers that stopped renewing; answers their ids."""
+        error = JobError(
+            code="worker_lost",
+            detail=f"the job's worker died {max_crashes} times while it ran",
+            remedy=REMEDIES["worker_lost"],
+        )
+        reaped = self._scripts.run(
+            "job_reap",
+            [self._keys.leases, self._keys.queue, self._keys.busy],
+            [self._keys.record(""), max_crashes, now().isoformat(), error.model_dump_json()],
+        )
+        return [raw.decode() for raw in cast("list[bytes]", reaped)]
+
+    def waiting(self) -> int:
+        return self._client.zcard(self._keys.queue)
+
+    def hints(self) -> int:
+        """How many unread messages tell the workers to look into the queue."""
+        return self._client.llen(self._all_keys.celery_queue)
+
+    # -- presence of workers -------------------------------------------------------------------------------------
+    def beat(self, worker: str, seconds: float) -> None:
+        """Says that the worker is there for the next `seconds`."""
+        self._client.zadd(self._keys.workers, {worker: (time.time() + seconds) * 1000})
+        self._client.zremrangebyscore(self._keys.workers, "-inf", (time.time() - 60) * 1000)
+
+    def leave(self, worker: str) -> None:
+        self._client.zrem(self._keys.workers, worker)
+        self._client.srem(self._keys.draining, worker)
+
+    def drain(self, worker: str) -> None:
+        """Asks the worker's running job to checkpoint and go back to the queue."""
+        self._client.sadd(self._keys.draining, worker)
+
+    def workers(self) -> int:
+        """How many workers are there."""
+        return int(self._client.zcount(self._keys.workers, time.time() * 1000, "+inf"))
+
+
+def _job(raw: Mapping[bytes, bytes]) -> Job:
+    fields: dict[str, Any] = {key.decode(): value.decode() for key, value in raw.items()}
+    for name in _JSON_FIELDS:
+        if name in fields:
+            fields[name] = json.loads(fields[name])
+    fields["cancel_requested"] = fields.get("cancel") == "1"
+    return Job.model_validate(fields)

@@ -1,0 +1,44 @@
+"""Places under GRADSIFT_DATA_URL: a directory, or an object-store URL such as s3://bucket/prefix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pyarrow import fs
+
+
+def is_url(location: str) -> bool:
+    return "://" in location
+
+
+def join_location(base: str, *parts: str) -> str:
+    if is_url(base):
+        return "/".join([base.rstrip("/"), *parts])
+    return str(Path(base).absolute().joinpath(*parts))
+
+
+def filesystem(location: str) -> tuple[fs.FileSystem, str]:
+    """The file system of a place, and the place's path in it."""
+    if is_url(location):
+        found, path = fs.FileSystem.from_uri(location)
+        return found, path
+    return fs.LocalFileSystem(), str(Path(location).absolute())
+
+
+def remove_tree(location: str) -> None:
+    store, path = filesystem(location)
+    if store.get_file_info(path).type == fs.FileType.Directory:
+        store.delete_dir(path)
+
+
+def writable(location: str) -> bool:
+    """Whether the place exists (it is made if not) and can be written."""
+    store, path = filesystem(location)
+    probe = f"{path}/.writable"
+    try:
+        store.create_dir(path, recursive=True)
+        with store.open_output_stream(probe) as stream:
+            stream.write(b"")
+    except OSError:
+        return False
+    return True

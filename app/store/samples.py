@@ -1,0 +1,153 @@
+"""The samples themselves: one Lance dataset for each dataset, written under the dataset's write lock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import lance
+import pyarrow as pa
+
+from app.contracts import Dataset, Label
+from app.errors import Unavailable
+from app.store.locations import join_location, remove_tree
+
+SCHEMA = pa.schema(
+    [
+        pa.field("ordinal", pa.int64(), nullable=False),
+        pa.field("generation", pa.int64(), nullable=False),
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("text_pair", pa.string()),
+        pa.field("label", pa.string()),  # canonical text; `label_number` says that the client sent a number
+        pa.field("label_number", pa.bool_(), nullable=False),
+        pa.field("group", pa.string()),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("weight", pa.float32()),
+        pa.field("meta", pa.string()),  # a JSON object
+    ]
+)
+COMPACT_AT_FRAGMENTS = 64
+KEEP_VERSIONS_FOR = timedelta(hours=1)
+
+
+class StoredLabel(NamedTuple):
+    """A label as it is stored: equal text means the same class, whether it was sent as a string or a number."""
+
+    text: str
+    number: bool
+
+    @classmethod
+    def of(cls, label: Label) -> StoredLabel:
+        """Raises ValueError for a number that is not finite."""
+        if isinstance(label, str):
+            return cls(label, number=False)
+        value = float(label)
+        if value != value or value in (float("inf"), float("-inf")):
+            raise ValueError("a label must be a finite number")
+        return cls(str(int(value)) if value.is_integer() else repr(value), number=True)
+
+    def value(self) -> Label:
+        if not self.number:
+            return self.text
+        value = float(self.text)
+        return int(value) if value.is_integer() else value
+
+
+def quoted(text: str) -> str:
+    """A string literal of the filter language."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+class SampleStore:
+    """Rows by ordinal, in versions: what a job reads does not change under it."""
+
+    def __init__(self, data_url: str) -> None:
+        self._data_url = data_url
+        self._session = lance.Session()  # type: ignore[attr-defined]  # caches files between calls; a handle itself is not shared by threads
+
+    def location(self, dataset: Dataset) -> str:
+        return join_location(self._data_url, "datasets", f"{dataset.name}-{dataset.uid}.lance")
+
+    def create(self, dataset: Dataset) -> None:
+        try:
+            table = lance.write_dataset(SCHEMA.empty_table(), self.location(dataset), mode="create")
+        except OSError as error:
+            if "already exists" in str(error):
+                return
+            raise Unavailable("service_unavailable", f"the sample store cannot be written: {error}") from error
+        table.create_scalar_index("ordinal", "BTREE")
+
+    def drop(self, dataset: Dataset) -> None:
+        remove_tree(self.location(dataset))
+
+    def table(self, dataset: Dataset, version: int | None = None) -> lance.LanceDataset:
+        """The rows as they are now, or as they were at a version."""
+        return lance.dataset(self.location(dataset), version=version, session=self._session)
+
+    def write(self, dataset: Dataset, rows: pa.Table, *, all_new: bool) -> None:
+        """Stores rows by ordinal: appended when all are known to be new, else inserted or replaced."""
+        table = self.table(dataset)
+        if all_new:
+            lance.write_dataset(rows, table, mode="append")
+        else:
+            merge = table.merge_insert("ordinal").when_matched_update_all().when_not_matched_insert_all()
+            merge.execute(rows)
+
+    def delete(self, dataset: Dataset, ordinal: int) -> None:
+        self.table(dataset).delete(f"ordinal = {ordinal}")
+
+    def compact_if_scattered(self, dataset: Dataset) -> bool:
+        """Joins many small fragments and drops old versions; those that a job reads are tagged and stay."""
+        table = self.table(dataset)
+        if len(table.get_fragments()) < COMPACT_AT_FRAGMENTS:
+            return False
+        table.optimize.compact_files()
+        table.optimize.optimize_indices()
+        table.cleanup_old_versions(older_than=KEEP_VERSIONS_FOR, error_if_tagged_old_versions=False)
+        return True
+
+    # -- reading ---------------------------------------------------------------------------------------------
+    def by_ordinals(
+        self, dataset: Dataset, ordinals: Sequence[int], columns: Sequence[str] | None = None, where: str | None = None
+    ) -> dict[int, dict[str, Any]]:
+        """Rows by ordinal; ordinals that are gone, or that `where` leaves out, are missing."""
+        if not ordinals:
+            return {}
+        wanted = f"ordinal IN ({','.join(map(str, ordinals))})"
+        wanted = wanted if where is None else f"{wanted} AND ({where})"
+        names = None if columns is None else list({"ordinal", *columns})
+        rows = self.table(dataset).to_table(columns=names, filter=wanted)
+        return {row["ordinal"]: row for row in rows.to_pylist()}
+
+    def after(self, dataset: Dataset, ordinal: int, limit: int, where: str | None = None) -> list[dict[str, Any]]:
+        """The next rows by ordinal."""
+        condition = f"ordinal > {ordinal}" if where is None else f"ordinal > {ordinal} AND ({where})"
+        scanner = self.table(dataset).scanner(filter=condition, order_by=["ordinal"], limit=limit)
+        rows: list[dict[str, Any]] = scanner.to_table().to_pylist()
+        return rows
+
+    def counts(self, dataset: Dataset) -> list[dict[str, Any]]:
+        """Rows by split and label: `{"split", "label", "label_number", "count_all"}`."""
+        table = self.table(dataset).to_table(columns=["split", "label", "label_number"])
+        groups = table.group_by(["split", "label", "label_number"]).aggregate([([], "count_all")])
+        rows: list[dict[str, Any]] = groups.to_pylist()
+        return rows
+
+    def pin(self, dataset: Dataset, tag: str) -> int:
+        """Keeps the present version from clean-up under a name; the same name gives the same version."""
+        table = self.table(dataset)
+        known = table.tags.list()
+        if tag not in known:
+            table.tags.create(tag, table.version)
+            return int(table.version)
+        return int(known[tag]["version"])
+
+    def unpin(self, dataset: Dataset, tag: str) -> None:
+        table = self.table(dataset)
+        if tag in table.tags.list():
+            table.tags.delete(tag)
+
+    def scan(self, dataset: Dataset, version: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        yield from self.table(dataset, version).to_batches(columns=list(columns), batch_size=8192)

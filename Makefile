@@ -1,0 +1,90 @@
+# Needs Python 3.11+ with venv, pip and make. Everything is installed into .venv from constraints.txt.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# The first interpreter that is new enough; name another one with `make PYTHON=python3.12 ...`.
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+# pip would write its cache outside the clone: set PIP_FLAGS= to let it.
+PIP_FLAGS ?= --no-cache-dir
+TORCH ?= 2.13.0
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt
+PINS := pyproject.toml constraints.txt
+
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help
+help: ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
+	@echo "  options: PYTHON=python3.12, PIP_FLAGS= (use pip's cache), SERVE=1 (demo: leave it running)"
+
+$(VENV)/.created:
+	@test -n "$(PYTHON)" || { echo "GradSift needs Python 3.11 or newer; name one with PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"GradSift needs Python 3.11 or newer; $(PYTHON) is {sys.version.split()[0]}")'
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+# One stamp for each set of extras; a larger set also stamps the smaller ones that it contains.
+$(VENV)/.demo: $(VENV)/.created $(PINS)
+	@echo "Installing the service, the worker and the demo model into $(VENV) (minutes, the first time)"
+	$(INSTALL) -e ".[worker,demo]"
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.created $(PINS)
+	@echo "Installing the service, the worker, the demo model and the checks into $(VENV) (minutes, the first time)"
+	$(INSTALL) -e ".[worker,demo,dev]"
+	@touch $(VENV)/.demo $@
+
+$(VENV)/.bench: $(VENV)/.test
+	$(INSTALL) -e ".[worker,demo,dev,bench]"
+	@touch $@
+
+.PHONY: install
+install: $(VENV)/.test ## Everything for development into .venv
+
+.PHONY: demo
+demo: $(VENV)/.demo ## A real scoring job on 2,500 clothing reviews, start to finish
+	@$(BIN)/python demo/run.py $(if $(filter-out 0,$(SERVE)),--serve)
+
+.PHONY: test
+test: $(VENV)/.test ## All tests
+	$(BIN)/python -m pytest
+
+.PHONY: lint
+lint: $(VENV)/.test ## Lint, format, types and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: $(VENV)/.test ## Rewrites the code in the one format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: package
+package: ## Installs the plain package into a fresh environment: no torch, and the API imports
+	PYTHON=$(PYTHON) PIP_FLAGS="$(PIP_FLAGS)" bash scripts/check_api_install.sh
+
+.PHONY: compose
+compose: ## Validates docker-compose.yml where the compose plugin is installed
+	@if docker compose version >/dev/null 2>&1; then \
+		GRADSIFT_API_KEYS=check docker compose --profile gpu config -q && echo "docker-compose.yml: valid"; \
+	else echo "docker compose is not installed: docker-compose.yml is checked by tests/test_packaging.py only"; fi
+
+.PHONY: check
+check: lint compose package test ## Everything that CI checks
+
+.PHONY: lock
+lock: ## Resolves constraints.txt anew, in a clean environment
+	PYTHON=$(PYTHON) TORCH=$(TORCH) PIP_FLAGS="$(PIP_FLAGS)" bash scripts/lock.sh
+
+.PHONY: clean
+clean: ## Removes what the commands above made, .venv included
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -10,13 +10,13 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor, nn
 
+from models.gradients.census import batch_free_sites
 from models.gradients.coverage import FALLBACK_RULE, GroupOf, ParameterCoverage, layer_of
 from models.gradients.errors import ObservationStateError, UncoveredParameterError
+from models.gradients.fallback import ExactFallback
+from models.gradients.installation import batch_size, find_sites, install
 from models.gradients.recorder import Recorder
-from models.gradients.result import PerSampleGradients
-from models.gradients.rules import Site, find_rule
-
-_BATCH_ARGUMENTS = ("input_ids", "inputs_embeds", "pixel_values")
+from models.gradients.result import PerSampleGradients, unweighted
 
 
 class GradientObserver:
@@ -39,13 +39,14 @@ class GradientObserver:
         self, model: nn.Module, *, fallback: Literal["exact"] | None = None, group_of: GroupOf = layer_of
     ) -> None:
         self._model = model
-        self._fallback = fallback
+        self._fallback = ExactFallback(model) if fallback == "exact" else None
         self._group_of = group_of
         self._parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self._names = {id(parameter): name for name, parameter in self._parameters.items()}
         self._frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
         self._recorder = Recorder()
-        self._sites, self._uncovered = self._find_sites()
+        self._sites, self._uncovered = find_sites(model, self._recorder)
+        self._census_taken = False
         self._installed: ExitStack | None = None
 
     @property
@@ -61,18 +62,14 @@ class GradientObserver:
     def __enter__(self) -> Self:
         self._refuse_uncovered()
         with ExitStack() as stack:
-            for site in self._sites:
-                stack.enter_context(_replaced_forward(site))
-            for parameter in self._parameters.values():
-                handle = parameter.register_hook(_arrival(self._recorder, parameter))
-                stack.callback(handle.remove)
+            install(self._sites, self._parameters.values(), self._recorder, stack)
             before = self._model.register_forward_pre_hook(
                 self._before_forward, with_kwargs=True, prepend=True
             )
             stack.callback(before.remove)
             after = self._model.register_forward_hook(self._after_forward, always_call=True)
             stack.callback(after.remove)
-            stack.callback(self._recorder.clear)
+            stack.callback(self.discard)
             self._installed = stack.pop_all()
         return self
 
@@ -111,6 +108,8 @@ class GradientObserver:
     def discard(self) -> None:
         """Drop what was observed since the last take."""
         self._recorder.clear()
+        if self._fallback is not None:
+            self._fallback.clear()
 
     def take(self, weights: Tensor | float = 1.0) -> PerSampleGradients:
         """The micro-batch's per-sample gradients; clears the observer for the next one.
@@ -123,91 +122,54 @@ class GradientObserver:
         if not recorder.backward_began:
             raise ObservationStateError("There is nothing to take: no observed backward since the last take.")
         norms_sq, dots = recorder.finish()
-        recorder.give_up_ids(recorder.unexplained)
         self._refuse_uncovered()
+        try:
+            self._add_fallback(norms_sq, dots)
+        finally:
+            self.discard()
         groups: dict[str, list[Tensor]] = {}
         for key, norm_sq in norms_sq.items():
             groups.setdefault(self._group_of(self._names[key]), []).append(norm_sq)
-        result = self._result(groups, dots, weights)
-        recorder.clear()
-        return result
+        return unweighted(groups, list(dots.values()), weights)
 
-    def _result(
-        self, groups: dict[str, list[Tensor]], dots: Tensor | None, weights: Tensor | float
-    ) -> PerSampleGradients:
-        summed = {name: torch.stack(parts).double().sum(0) for name, parts in groups.items()}
-        some = next(iter(groups.values()))[0]
-        scale = torch.as_tensor(weights, dtype=torch.float64, device=some.device).detach().expand(len(some))
-        scale = scale.masked_fill(scale == 0, torch.nan)
-        dtype = some.dtype
-        by_group = {name: (total / scale**2).to(dtype) for name, total in summed.items()}
-        total = torch.stack(list(summed.values())).sum(0)
-        return PerSampleGradients(
-            norms=(total.sqrt() / scale.abs()).to(dtype),
-            norms_sq_by_group=by_group,
-            observed=~scale.isnan(),
-            dots=None if dots is None else (dots / scale).to(dtype),
-        )
-
-    def _find_sites(self) -> tuple[list[Site], dict[int, str]]:
-        sites: list[Site] = []
-        uncovered: dict[int, str] = {}
-        for module in self._model.modules():
-            parameters = tuple(p for p in module.parameters(recurse=False) if p.requires_grad)
-            if not parameters:
-                continue
-            rule = find_rule(module)
-            if rule is None:
-                uncovered |= {id(p): f"no rule covers {type(module).__name__}" for p in parameters}
-            else:
-                sites.append(Site(module, rule, self._recorder, module.forward, parameters))
-        return sites, uncovered
+    def _add_fallback(self, norms_sq: dict[int, Tensor], dots: dict[int, Tensor]) -> None:
+        slow = self._uncovered.keys() | self._recorder.given_up.keys()
+        parameters = [parameter for parameter in self._parameters.values() if id(parameter) in slow]
+        if not parameters or self._fallback is None:
+            return
+        with self.paused():
+            more_norms_sq, more_dots = self._fallback.gradients(parameters, self._recorder.directions)
+        norms_sq |= more_norms_sq
+        dots |= more_dots
 
     def _refuse_uncovered(self) -> None:
         reasons = self._uncovered | self._recorder.given_up
         if reasons and self._fallback is None:
             raise UncoveredParameterError({self._names[key]: reason for key, reason in reasons.items()})
 
-    def _before_forward(self, _model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _before_forward(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         recorder = self._recorder
+        if not recorder.observing:
+            return
         if not torch.is_grad_enabled():
             recorder.suspend()
             return
-        if recorder.observing and recorder.backward_began:
+        if recorder.backward_began:
             raise ObservationStateError("A forward pass began before the last backward was taken.")
         if any(parameter.requires_grad for parameter in self._frozen):
             raise ObservationStateError("A parameter was unfrozen after the observer was made.")
-        recorder.batch = _batch_size(args, kwargs)
+        batch = batch_size(args, kwargs)
+        if batch is not None and not self._census_taken:
+            recorder.batch_free = batch_free_sites(model, recorder, args, kwargs, batch)
+            self._census_taken = True
+        recorder.batch = batch
+        if self._fallback is not None:
+            self._fallback.before_forward(args, kwargs)
 
-    def _after_forward(self, _model: nn.Module, _args: tuple[Any, ...], _output: Any) -> None:
-        self._recorder.resume()
+    def _after_forward(self, _model: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
+        recorder = self._recorder
+        recorder.resume()
+        if not recorder.observing or not torch.is_grad_enabled():
+            return output
         self._refuse_uncovered()
-
-
-@contextmanager
-def _replaced_forward(site: Site) -> Iterator[None]:
-    """The module's ``forward`` attribute, replaced for a while; whatever was there comes back."""
-    attributes = vars(site.module)
-    had_own, before = "forward" in attributes, attributes.get("forward")
-    attributes["forward"] = site.forward
-    try:
-        yield
-    finally:
-        if had_own:
-            attributes["forward"] = before
-        else:
-            del attributes["forward"]
-
-
-def _arrival(recorder: Recorder, parameter: nn.Parameter) -> Any:
-    def note(gradient: Tensor) -> None:
-        if recorder.observing:
-            recorder.arrive(parameter, gradient)
-
-    return note
-
-
-def _batch_size(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
-    named = [kwargs[name] for name in _BATCH_ARGUMENTS if isinstance(kwargs.get(name), Tensor)]
-    tensors = named or [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
-    return len(tensors[0]) if tensors else None
+        return output if self._fallback is None else self._fallback.after_forward(output)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from models.gradients.forms import SampleGradient, summed_norm_sq
+
+if TYPE_CHECKING:
+    from models.gradients.rules.base import Site
+
+_OUTSIDE = "it receives a gradient outside its module's forward"
 
 
 @dataclass
@@ -37,6 +44,8 @@ class Recorder:
         self.observing = True
         self._suspended = False
         self.given_up: dict[int, str] = {}
+        self.batch_free: set[Site] = set()
+        self.census: dict[Site, list[int]] | None = None
         self.clear()
 
     def clear(self) -> None:
@@ -45,7 +54,7 @@ class Recorder:
         self.backward_began = False
         self._calls: Counter[int] = Counter()
         self._norms_sq: dict[int, Tensor] = {}
-        self._dots: list[Tensor] = []
+        self._dots: dict[int, Tensor] = {}
         self._held: dict[int, list[SampleGradient]] = {}
         self._expected: dict[int, list[int]] = {}
         self._balances: dict[int, _Balance] = {}
@@ -60,6 +69,17 @@ class Recorder:
         if self._suspended:
             self.observing, self._suspended = True, False
 
+    @contextmanager
+    def taking_census(self) -> Iterator[dict[Site, list[int]]]:
+        """Only note the first dimension of what each site is applied to."""
+        observing, self.observing = self.observing, False
+        census: dict[Site, list[int]] = {}
+        self.census = census
+        try:
+            yield census
+        finally:
+            self.observing, self.census = observing, None
+
     # Forward
 
     def count_call(self, parameters: Iterable[nn.Parameter]) -> None:
@@ -72,13 +92,13 @@ class Recorder:
             self.batch = len(values)
         return self.batch
 
-    def give_up_ids(self, reasons: Mapping[int, str]) -> None:
-        self.given_up = {**reasons, **self.given_up}
-
     def give_up(self, parameters: Iterable[nn.Parameter], reason: str) -> None:
         """This use cannot be observed: the parameters need the exact fallback."""
         for parameter in parameters:
             self.given_up.setdefault(id(parameter), reason)
+
+    def has_given_up(self, parameters: Iterable[nn.Parameter]) -> bool:
+        return bool(self.given_up) and all(id(parameter) in self.given_up for parameter in parameters)
 
     def is_shared(self, parameter: nn.Parameter) -> bool:
         return self._calls[id(parameter)] > 1
@@ -90,15 +110,12 @@ class Recorder:
 
     def observe(self, parameter: nn.Parameter, gradient: SampleGradient) -> None:
         """Take one use's per-sample gradients, in any form."""
+        self.backward_began = True
         if self.is_shared(parameter):
-            self.hold(parameter, gradient)
+            self._held.setdefault(id(parameter), []).append(gradient)
             return
         direction = self.direction(parameter)
         self.add(parameter, gradient.norm_sq(), None if direction is None else gradient.dot(direction))
-
-    def hold(self, parameter: nn.Parameter, gradient: SampleGradient) -> None:
-        self.backward_began = True
-        self._held.setdefault(id(parameter), []).append(gradient)
 
     def add(self, parameter: nn.Parameter, norm_sq: Tensor, dots: Tensor | None) -> None:
         """Take the ready numbers of a parameter that is used once."""
@@ -107,7 +124,7 @@ class Recorder:
             self.unexplained[id(parameter)] = "it was used again after its only counted use"
         self._norms_sq[id(parameter)] = norm_sq
         if dots is not None:
-            self._dots.append(dots)
+            self._dots[id(parameter)] = dots
 
     def expect(self, parameter: nn.Parameter, gradient: Tensor) -> None:
         """Note the summed gradient that a rule hands to autograd, to recognise it on arrival.
@@ -122,24 +139,35 @@ class Recorder:
 
     def arrive(self, parameter: nn.Parameter, gradient: Tensor) -> None:
         """Check that what autograd accumulates is what the rules saw: no use may go by unobserved."""
+        self.backward_began = True
         key = id(parameter)
+        if key in self.given_up:
+            return
         if key in self._balances:
             self._balances[key].difference -= gradient
-        elif key not in self._expected:
-            self.unexplained[key] = "it received a gradient outside its module's forward"
-        elif self._expected[key] != [gradient.data_ptr()]:
-            self.unexplained[key] = "it also received a gradient outside its module's forward"
+        elif key not in self._expected or self._expected[key] != [gradient.data_ptr()]:
+            self.unexplained[key] = _OUTSIDE
 
     # After
 
-    def finish(self) -> tuple[dict[int, Tensor], Tensor | None]:
-        """Squared norms by parameter id and the summed dots, still scaled by the samples' weights."""
-        for key, uses in self._held.items():
-            self._norms_sq[key] = summed_norm_sq(uses)
-            if self.directions is not None:
-                self._dots.extend(use.dot(self.directions[key]) for use in uses)
-        self._held.clear()
+    def finish(self) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+        """Squared norms and inner products by parameter id, still scaled by the samples' weights.
+
+        Parameters that were seen in part only are given up and left out.
+        """
         for key, balance in self._balances.items():
             if not balance.is_settled():
-                self.unexplained[key] = "it also received a gradient outside its module's forward"
-        return self._norms_sq, torch.stack(self._dots).sum(0) if self._dots else None
+                self.unexplained[key] = _OUTSIDE
+        self.given_up = {**self.unexplained, **self.given_up}
+        for key, uses in self._held.items():
+            if key in self.given_up:
+                continue
+            self._norms_sq[key] = summed_norm_sq(uses)
+            if self.directions is not None:
+                direction = self.directions[key]
+                self._dots[key] = torch.stack([use.dot(direction) for use in uses]).sum(0)
+        self._held.clear()
+        for key in self.given_up:
+            self._norms_sq.pop(key, None)
+            self._dots.pop(key, None)
+        return self._norms_sq, self._dots

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -25,3 +27,23 @@ class PerSampleGradients:
     observed: Tensor
     dots: Tensor | None = None
     projections: Tensor | None = None
+
+
+def unweighted(
+    norms_sq: Mapping[str, list[Tensor]], dots: list[Tensor], weights: Tensor | float
+) -> PerSampleGradients:
+    """Sum what the backward pass of weighted losses left, and divide the weights out of it.
+
+    ``norms_sq``: by group, ``weights_i^2 |g_i|^2`` of each parameter; ``dots``: ``weights_i <g_i, d>``.
+    """
+    some = next(iter(norms_sq.values()))[0]
+    scale = torch.as_tensor(weights, dtype=torch.float64, device=some.device).detach().expand(len(some))
+    scale = scale.masked_fill(scale == 0, torch.nan)
+    by_group = {name: torch.stack(parts).double().sum(0) / scale**2 for name, parts in norms_sq.items()}
+    total = torch.stack(list(by_group.values())).sum(0)
+    return PerSampleGradients(
+        norms=total.sqrt().to(some.dtype),
+        norms_sq_by_group={name: group.to(some.dtype) for name, group in by_group.items()},
+        observed=~scale.isnan(),
+        dots=(torch.stack(dots).double().sum(0) / scale).to(some.dtype) if dots else None,
+    )

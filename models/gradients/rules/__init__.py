@@ -5,13 +5,22 @@ from __future__ import annotations
 from torch import nn
 
 from models.gradients.rules.base import Rule, Site
+from models.gradients.rules.broadcast import BroadcastRule, RMSNormRule
+from models.gradients.rules.convolution import ConvolutionRule
 from models.gradients.rules.embedding import EmbeddingRule
 from models.gradients.rules.linear import LinearRule
 from models.gradients.rules.normalisation import LayerNormRule
 
 __all__ = ["Rule", "Site", "find_rule", "register_rule"]
 
-_RULES: list[Rule] = [LinearRule(), EmbeddingRule(), LayerNormRule()]
+_RULES: list[Rule] = [
+    BroadcastRule(),
+    RMSNormRule(),
+    ConvolutionRule(),
+    LayerNormRule(),
+    EmbeddingRule(),
+    LinearRule(),
+]
 
 
 def find_rule(module: nn.Module) -> Rule | None:

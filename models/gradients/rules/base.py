@@ -15,7 +15,7 @@ from models.gradients.recorder import Recorder
 Forward = Callable[..., Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Site:
     """One covered module of the observed model."""
 
@@ -28,12 +28,17 @@ class Site:
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Stand in for the module's own forward while the observer is installed."""
         recorder = self.recorder
-        if not recorder.observing:
+        if recorder.census is not None:
+            recorder.census.setdefault(self, []).append(len(first_argument(args, kwargs)))
+        if not recorder.observing or recorder.has_given_up(self.parameters):
             return self.plain_forward(*args, **kwargs)
         recorder.count_call(self.parameters)
         if not torch.is_grad_enabled():  # the first, recordless forward of a reentrant checkpoint
             return self.plain_forward(*args, **kwargs)
-        obstacle = self.rule.obstacle(self, *args, **kwargs)
+        if self in recorder.batch_free:
+            obstacle: str | None = "its module is applied to tensors that do not follow the batch"
+        else:
+            obstacle = self.rule.obstacle(self, *args, **kwargs)
         if obstacle is not None:
             recorder.give_up(self.parameters, obstacle)
             return self.plain_forward(*args, **kwargs)
@@ -53,9 +58,13 @@ class Rule(ABC):
     def covers(self, module: nn.Module) -> bool:
         """Whether this rule is exact for this module as it is configured."""
 
+    def follows_batch(self, length: int, batch: int) -> bool:
+        """Whether an input with this first dimension belongs to a batch of this size."""
+        return length == batch
+
     def obstacle(self, site: Site, *args: Any, **kwargs: Any) -> str | None:
         """Why this call's input cannot be split into samples, or None."""
-        values = args[0] if args else next(iter(kwargs.values()))
+        values = first_argument(args, kwargs)
         if values.dim() > 0 and len(values) == site.recorder.batch_of(values):
             return None
         return f"it is applied to a tensor without the batch dimension, {tuple(values.shape)}"
@@ -63,6 +72,12 @@ class Rule(ABC):
     @abstractmethod
     def forward(self, site: Site, *args: Any, **kwargs: Any) -> Tensor:
         """The module's output, observed."""
+
+
+def first_argument(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """The tensor that a layer is applied to, however it is passed."""
+    values: Tensor = args[0] if args else next(iter(kwargs.values()))
+    return values
 
 
 def through(function: type[torch.autograd.Function], *args: Any) -> Tensor:

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from models.gradients.forms import LookupGradient
 from models.gradients.recorder import Recorder
-from models.gradients.rules.base import Rule, Site, through
+from models.gradients.rules.base import Rule, Site, first_argument, through
 
 
 class EmbeddingRule(Rule):
@@ -32,14 +32,17 @@ class EmbeddingRule(Rule):
             and not module.sparse
         )
 
+    def follows_batch(self, length: int, batch: int) -> bool:
+        return length in (1, batch)
+
     def obstacle(self, site: Site, *args: Any, **kwargs: Any) -> str | None:
-        ids = args[0] if args else next(iter(kwargs.values()))
+        ids = first_argument(args, kwargs)
         if ids.dim() == 2 and len(ids) == 1:
             return None
         return super().obstacle(site, *args, **kwargs)
 
     def forward(self, site: Site, *args: Any, **kwargs: Any) -> Tensor:
-        ids = args[0] if args else next(iter(kwargs.values()))
+        ids = first_argument(args, kwargs)
         batch = site.recorder.batch_of(ids)
         module = site.module
         return through(_ObservedEmbedding, module.weight, ids, module.padding_idx, batch, site.recorder)

@@ -10,10 +10,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
-from models.gradients.forms import OuterGradient, VectorGradient, accumulator_dtype
-from models.gradients.outer import reduce_outer
 from models.gradients.recorder import Recorder
-from models.gradients.rules.base import Rule, Site, autocast_dtype, through
+from models.gradients.rules.base import Rule, Site, autocast_dtype, first_argument, through
+from models.gradients.rules.product import observe_bias, observe_weight
 
 
 class LinearRule(Rule):
@@ -26,7 +25,7 @@ class LinearRule(Rule):
         return forward is nn.Linear.forward or forward is Conv1D.forward
 
     def forward(self, site: Site, *args: Any, **kwargs: Any) -> Tensor:
-        values = args[0] if args else next(iter(kwargs.values()))
+        values = first_argument(args, kwargs)
         module = site.module
         transposed = isinstance(module, Conv1D)
         return through(
@@ -73,32 +72,7 @@ class _ObservedLinear(torch.autograd.Function):
             rows = gradient.reshape(len(gradient), -1, gradient.shape[-1])
             if ctx.needs_input_grad[1]:
                 a = inputs.reshape(len(inputs), -1, inputs.shape[-1])
-                grad_weight = _observe_weight(ctx, weight, a, rows)
+                grad_weight = observe_weight(ctx.recorder, weight, a, rows, transposed=ctx.transposed)
             if ctx.needs_input_grad[2]:
                 grad_bias = observe_bias(ctx.recorder, bias, rows)
         return grad_values, grad_weight, grad_bias, None, None, None
-
-
-def _observe_weight(ctx: Any, weight: nn.Parameter, a: Tensor, b: Tensor) -> Tensor:
-    recorder: Recorder = ctx.recorder
-    if recorder.is_shared(weight):
-        recorder.hold(weight, OuterGradient(a, b, ctx.transposed))
-        flat_a, flat_b = a.flatten(0, 1), b.flatten(0, 1)
-        total = flat_a.mT @ flat_b if ctx.transposed else flat_b.mT @ flat_a
-    else:
-        left, right = (b, a) if ctx.transposed else (a, b)
-        reduction = reduce_outer(left, right, recorder.direction(weight))
-        recorder.add(weight, reduction.norm_sq, reduction.dots)
-        total = reduction.total
-    total = total.to(weight.dtype)
-    recorder.expect(weight, total)
-    return total
-
-
-def observe_bias(recorder: Recorder, bias: nn.Parameter, b: Tensor) -> Tensor:
-    """``b`` ``(batch, rows, out)``: the per-sample bias gradient is its sum over rows."""
-    per_sample = b.sum(1, dtype=accumulator_dtype(b.dtype))
-    recorder.observe(bias, VectorGradient(per_sample))
-    total = per_sample.sum(0).to(bias.dtype)
-    recorder.expect(bias, total)
-    return total

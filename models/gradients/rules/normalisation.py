@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from models.gradients.forms import VectorGradient, accumulator_dtype
 from models.gradients.recorder import Recorder
-from models.gradients.rules.base import Rule, Site, autocast_dtype, through
+from models.gradients.rules.base import Rule, Site, autocast_dtype, first_argument, through
 
 
 class LayerNormRule(Rule):
@@ -22,13 +22,13 @@ class LayerNormRule(Rule):
         return type(module).forward is nn.LayerNorm.forward
 
     def obstacle(self, site: Site, *args: Any, **kwargs: Any) -> str | None:
-        values = args[0] if args else next(iter(kwargs.values()))
+        values = first_argument(args, kwargs)
         if values.dim() <= len(_layer_norm(site).normalized_shape):
             return f"it normalises a tensor without the batch dimension, {tuple(values.shape)}"
         return super().obstacle(site, *args, **kwargs)
 
     def forward(self, site: Site, *args: Any, **kwargs: Any) -> Tensor:
-        values = args[0] if args else next(iter(kwargs.values()))
+        values = first_argument(args, kwargs)
         module = _layer_norm(site)
         if autocast_dtype(values) is not None and values.is_cuda:
             values = values.float()  # autocast's own choice for layer_norm on CUDA

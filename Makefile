@@ -49,7 +49,7 @@ install: $(VENV)/.test ## Everything for development into .venv
 
 .PHONY: demo
 demo: $(VENV)/.demo ## A real scoring job on 2,500 clothing reviews, start to finish
-	@$(BIN)/python demo/run.py $(if $(filter-out 0,$(SERVE)),--serve)
+	@$(BIN)/python -m demo.run $(if $(filter-out 0,$(SERVE)),--serve)
 
 .PHONY: test
 test: $(VENV)/.test ## All tests

@@ -43,21 +43,19 @@ class EmbeddedRedis:
         Unavailable: `redis_start_failed`, with the end of the server's log.
     """
 
-    def __init__(self, data_dir: Path | str) -> None:
+    def __init__(self, data_dir: Path | str, lock: DirectoryLock | None = None) -> None:
         self.data_dir = Path(data_dir).absolute()
         self.directory = self.data_dir / "redis"
         self.log = self.directory / "server.log"
-        self._lock = DirectoryLock(self.data_dir)
+        self._lock = DirectoryLock(self.data_dir) if lock is None else lock
         self._socket: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
 
     @property
     def url(self) -> str:
-        """For redis-py: `unix:///path?db=0`."""
-        if self._socket is None:
-            raise ValueError("the server has not been started")
-        return f"unix://{quote(os.fsencode(self._socket))}?db=0"
+        """For redis-py: `unix:///path?db=0`. Stays the same when the server is started again."""
+        return f"unix://{quote(os.fsencode(self._socket_path()))}?db=0"
 
     @property
     def pid(self) -> int | None:
@@ -141,11 +139,16 @@ class EmbeddedRedis:
 
     def _prepare(self) -> Path:
         self.directory.mkdir(mode=0o700, exist_ok=True)
-        self._socket = socket_path(self.directory)
+        path = self._socket_path()
         # What a killed predecessor left: the lock is ours, so nobody listens there.
-        self._socket.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
-        return write_config(self.directory, self._socket, self.log)
+        return write_config(self.directory, path, self.log)
+
+    def _socket_path(self) -> Path:
+        if self._socket is None:
+            self._socket = socket_path(self.directory)
+        return self._socket
 
     def _await_answer(self) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -160,7 +163,9 @@ class EmbeddedRedis:
         """`ready`, `loading` or `silent`."""
         retry = Retry(NoBackoff(), 0)
         try:
-            with redis.Redis(unix_socket_path=str(self._socket), socket_timeout=2.0, retry=retry) as client:
+            with redis.Redis(
+                unix_socket_path=str(self._socket_path()), socket_timeout=2.0, retry=retry
+            ) as client:
                 client.ping()
         except redis.BusyLoadingError:
             return "loading"

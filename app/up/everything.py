@@ -1,0 +1,121 @@
+"""Which parts there are, where their state lives, and how each is started."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import sysconfig
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from app.errors import GradSiftError
+from app.settings import Settings, refuse_open_bind
+from app.store.embedded import EmbeddedRedis
+from app.store.embedded_lock import DirectoryLock
+from app.up.api_part import ApiPart, address_of, listen
+from app.up.parts import CommandPart, Part, ServerPart
+from app.up.supervisor import Supervisor
+
+WORKER_GRACE_SECONDS = 30.0
+"""A worker that is told to stop finishes its step, writes a checkpoint and gives its job back."""
+DEFAULT_DATA_DIR = "gradsift-data"
+
+
+@dataclass(frozen=True)
+class Commands:
+    """The command lines of the parts; the API's one gets the listening socket as a file descriptor."""
+
+    worker: Sequence[str]
+    api: Callable[[str, int, int], Sequence[str]]
+
+
+def run_up(
+    settings: Settings, *, host: str, port: int, data_dir: Path | None, commands: Commands | None = None
+) -> None:
+    """Runs everything until a signal asks to stop, then returns.
+
+    Args:
+        port: 0 picks a free one.
+        data_dir: where all state lives; GRADSIFT_DATA_URL, where that is a directory, when left out.
+        commands: other programs in place of the real worker and API.
+
+    Raises:
+        GradSiftError: something that the user can act on; nothing is left running.
+    """
+    refuse_open_bind(host, settings)
+    commands = _own_commands() if commands is None else commands
+    directory, data_url = _where(settings, data_dir)
+    lock = DirectoryLock(directory)
+    lock.acquire()
+    try:
+        with listen(host, port) as listener:
+            _supervise(settings, commands, host, listener, lock, data_url)
+    finally:
+        lock.release()
+
+
+def _supervise(
+    settings: Settings,
+    commands: Commands,
+    host: str,
+    listener: socket.socket,
+    lock: DirectoryLock,
+    data_url: str,
+) -> None:
+    address = address_of(host, listener)
+    env = _environment(data_url)
+    parts: list[Part] = []
+    if not external_redis(settings):
+        server = EmbeddedRedis(lock.data_dir, lock)
+        env["GRADSIFT_REDIS_URL"] = server.url
+        parts.append(ServerPart(server))
+    api_command = commands.api(host, listener.getsockname()[1], listener.fileno())
+    parts += [
+        CommandPart("worker", commands.worker, env=env, grace=WORKER_GRACE_SECONDS),
+        ApiPart(api_command, listener, env=env, address=address),
+    ]
+    where = lock.data_dir if data_url == str(lock.data_dir) else data_url
+
+    def announce() -> None:
+        print(f"GradSift is ready at {address} (data in {where})", flush=True)
+
+    Supervisor(parts, on_ready=announce).run()
+
+
+def external_redis(settings: Settings) -> bool:
+    return "redis_url" in settings.model_fields_set
+
+
+def _where(settings: Settings, data_dir: Path | None) -> tuple[Path, str]:
+    """The directory of the lock and the embedded server, and the place of the samples."""
+    if data_dir is None and "://" in settings.data_url:
+        return Path(DEFAULT_DATA_DIR).absolute(), settings.data_url
+    directory = (Path(settings.data_url) if data_dir is None else data_dir).expanduser().absolute()
+    return directory, str(directory)
+
+
+def _environment(data_url: str) -> dict[str, str]:
+    env = {**os.environ, "GRADSIFT_DATA_URL": data_url, "PYTHONUNBUFFERED": "1"}
+    # `-P` below keeps an `app` folder of the current directory from being taken for ours; a checkout that
+    # is not installed must then be named.
+    root = str(Path(__file__).resolve().parents[2])
+    if root != sysconfig.get_paths()["purelib"]:
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, [root, env.get("PYTHONPATH")]))
+    return env
+
+
+def _own_commands() -> Commands:
+    if find_spec("torch") is None or find_spec("transformers") is None:
+        raise GradSiftError(
+            "worker_not_installed",
+            "the worker's packages (torch, transformers) are not installed",
+            remedy='pip install "gradsift[worker]", or run only the API: gradsift serve.',
+        )
+    cli = [sys.executable, "-P", "-m", "app.cli"]
+    return Commands(
+        worker=[*cli, "worker"],
+        api=lambda host, port, fd: [*cli, "serve", "--host", host, "--port", str(port), "--fd", str(fd)],
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -104,7 +104,7 @@ class ScoringRun:
     def finished(self) -> bool:
         return self._stopped_early or self._epoch >= self._config.num_train_epochs
 
-    def steps(self) -> Iterator[StepResult]:
+    def steps(self) -> Generator[StepResult, None, None]:
         """Train from where the run stands, yielding after every optimiser step until it is finished.
 
         Between two steps the caller may save `state_dict`, evaluate or stop for good. Raises ModelError

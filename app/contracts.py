@@ -157,7 +157,7 @@ class ScoreParams(Strict):
     seed: Count = Field(default=42, ge=0, lt=2**32)
     bf16: bool = False
     fp16: bool = False
-    max_length: Count = Field(default=128, ge=4, le=8192, description="Tokens; longer texts are cut.")
+    max_length: Count = Field(default=128, ge=8, le=8192, description="Tokens; longer texts are cut.")
     model_config_: dict[str, ConfigValue] = Field(
         default_factory=dict,
         alias="model_config",
@@ -176,7 +176,9 @@ class ScoreParams(Strict):
     early_stopping_patience: Count | None = Field(
         default=None, ge=1, le=1000, description="Epochs without a better validation loss; null: off."
     )
-    fresh: bool = Field(default=False, description="Start a new lineage instead of continuing the present one.")
+    fresh: bool = Field(
+        default=False, description="Start a new lineage instead of continuing the present one."
+    )
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, protected_namespaces=(), populate_by_name=True, serialize_by_alias=True

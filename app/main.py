@@ -23,7 +23,9 @@ from app.store.connections import TRANSIENT, keeps_append_only_file
 from app.store.state import open_state
 
 log = get_logger(__name__)
-_PROBLEMS: dict[int | str, dict[str, Any]] = {"4XX": {"model": Problem, "content": {"application/problem+json": {}}}}
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": Problem, "content": {"application/problem+json": {}}}
+}
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -87,4 +89,6 @@ def _warn_without_append_only_file(service: Service) -> None:
     except TRANSIENT:
         return  # readiness says so
     if not kept:
-        log.warning("redis keeps no append-only file: a restart of it loses scores", remedy="set appendonly yes")
+        log.warning(
+            "redis keeps no append-only file: a restart of it loses scores", remedy="set appendonly yes"
+        )

@@ -23,8 +23,8 @@ def broker_url(redis_url: str) -> str:
 def make_celery(settings: Settings) -> Celery:
     """The Celery application, the same for those who hint and those who work.
 
-    Messages are acknowledged early and results ignored: a job's lease in Redis decides who runs it, so Celery's
-    redelivery of long tasks (visibility timeout) must never be what a job depends on.
+    Messages are acknowledged early and results ignored: a job's lease in Redis decides who runs it, so
+    Celery's redelivery of long tasks (visibility timeout) must never be what a job depends on.
     """
     celery = Celery("gradsift", broker=broker_url(settings.redis_url), set_as_current=False)
     celery.conf.update(

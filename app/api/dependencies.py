@@ -32,7 +32,9 @@ def _service(request: Request) -> Service:
 ServiceDep = Annotated[Service, Depends(_service)]
 
 
-def _dataset(service: ServiceDep, dataset: Annotated[str, Path(description="The dataset's name.")]) -> Dataset:
+def _dataset(
+    service: ServiceDep, dataset: Annotated[str, Path(description="The dataset's name.")]
+) -> Dataset:
     return service.state.datasets.get(dataset)
 
 

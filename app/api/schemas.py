@@ -29,7 +29,7 @@ class DatasetIn(Strict):
         default=None,
         min_length=2,
         max_length=10_000,
-        description="Class index = position. Left out: taken from the data, sorted, when the first job starts.",
+        description="Class index = position. Left out: taken from the data, sorted, by the first job.",
     )
     description: Annotated[str, Field(max_length=4096)] | None = None
 

@@ -41,7 +41,9 @@ def put_dataset(
         raise Conflict("dataset_exists", f"dataset {name!r} exists with task {dataset.task.value!r}")
     if checked is not None:
         held = state.datasets.fix_labels(dataset, checked) if dataset.labels is None else dataset.labels
-        if [StoredLabel.of(label).text for label in held] != [StoredLabel.of(label).text for label in checked]:
+        if [StoredLabel.of(label).text for label in held] != [
+            StoredLabel.of(label).text for label in checked
+        ]:
             raise Conflict("dataset_exists", f"dataset {name!r} exists with other labels")
     if description is not None:
         state.datasets.describe(dataset, description)
@@ -118,9 +120,4 @@ def _check_labels(task: Task, labels: tuple[Label, ...]) -> tuple[Label, ...]:
 
 
 def _sorted(labels: Counter[StoredLabel | None]) -> list[StoredLabel | None]:
-    return sorted(labels, key=lambda label: (label is None, label is not None and label_order(label)))
-
-
-def label_order(label: StoredLabel) -> tuple[bool, float, str]:
-    """Numbers by value, then strings: the order that makes labels into class indices."""
-    return (not label.number, float(label.text) if label.number else 0.0, label.text)
+    return sorted(labels, key=lambda label: (label is None, label is not None and label.order_key()))

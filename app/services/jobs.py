@@ -99,4 +99,6 @@ def _refuse_untrainable(counts: Mapping[str, int], dataset: str) -> None:
         raise Invalid("dataset_empty", f"dataset {dataset!r} has no labelled train samples")
     if len(counts) < 2:
         only = next(iter(counts))
-        raise Invalid("too_few_classes", f"every labelled train sample of {dataset!r} has the one label {only!r}")
+        raise Invalid(
+            "too_few_classes", f"every labelled train sample of {dataset!r} has the one label {only!r}"
+        )

@@ -97,14 +97,18 @@ def stored_label(dataset: Dataset, row: SampleRow) -> StoredLabel | None:
     if dataset.labels is not None:
         known = {StoredLabel.of(one).text for one in dataset.labels}
         if stored.text not in known:
-            raise RowError("unknown_label", f"label {label!r} is not one of the dataset's {len(known)} labels", row.id)
+            raise RowError(
+                "unknown_label", f"label {label!r} is not one of the dataset's {len(known)} labels", row.id
+            )
     return stored
 
 
 def check_row(row: SampleRow, max_text_chars: int) -> None:
     """What the types alone do not say. Raises RowError."""
     if not _ID.fullmatch(row.id):
-        raise RowError("invalid_id", "an id has 1 to 128 characters, without '/' and control characters", row.id[:128])
+        raise RowError(
+            "invalid_id", "an id has 1 to 128 characters, without '/' and control characters", row.id[:128]
+        )
     if not row.text.strip():
         raise RowError("missing_field", "`text` is empty", row.id)
     for name, text in (("text", row.text), ("text_pair", row.text_pair)):
@@ -123,7 +127,9 @@ def _grade(row: SampleRow) -> float:
     except ValueError:
         grade = float("nan")
     if not 0 <= grade < float("inf"):
-        raise RowError("invalid_label", f"a relevance grade is a number, 0 or more; not {row.label!r}", row.id)
+        raise RowError(
+            "invalid_label", f"a relevance grade is a number, 0 or more; not {row.label!r}", row.id
+        )
     return grade
 
 

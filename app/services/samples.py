@@ -80,7 +80,9 @@ def describe(state: State, dataset: Dataset, rows: list[dict[str, Any]]) -> list
     return described
 
 
-def list_samples(state: State, dataset: Dataset, filters: Filters, limit: int, cursor: str | None) -> dict[str, Any]:
+def list_samples(
+    state: State, dataset: Dataset, filters: Filters, limit: int, cursor: str | None
+) -> dict[str, Any]:
     """One page of the samples that pass the filters."""
     key = repr(filters)
     position = None if cursor is None else decode_cursor(cursor, ListCursor)

@@ -6,6 +6,7 @@ import codecs
 import csv
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from app.errors import Malformed, TooLarge
 from app.services.rows import RowError, SampleRow, csv_records, row_from_csv, row_from_json
@@ -46,7 +47,7 @@ class NdjsonStream(RowStream):
         if len(line) > self._max_line_bytes:
             yield _too_long(self._max_line_bytes)
         elif line.strip():
-            yield lambda: row_from_json(line)
+            yield partial(row_from_json, line)
 
 
 class CsvStream(RowStream):
@@ -106,8 +107,7 @@ class CsvStream(RowStream):
             if self._header is None:
                 self._header = _header(values)
                 continue
-            header = self._header
-            yield lambda values=values: row_from_csv(header, values)  # type: ignore[misc]
+            yield partial(row_from_csv, self._header, values)
 
 
 def _header(values: list[str]) -> list[str]:

@@ -83,7 +83,7 @@ class DatasetStore:
         return tuple(json.loads(_text(self._client.hget(meta, "labels"))))
 
     def forget(self, dataset: Dataset) -> None:
-        """Takes the dataset out of the registry and deletes its keys; from here on its writers are refused."""
+        """Takes the dataset out of the registry and deletes its keys; later writers are refused."""
         keys = self._keys.dataset(dataset.uid)
         if _text(self._client.hget(self._keys.datasets, dataset.name) or b"") == dataset.uid:
             self._client.hdel(self._keys.datasets, dataset.name)
@@ -113,9 +113,11 @@ class DatasetStore:
             try:
                 lock.release()
             except LockError as error:
-                raise Conflict("dataset_busy", "the right to write ran out before the rows were stored") from error
+                raise Conflict(
+                    "dataset_busy", "the right to write ran out before the rows were stored"
+                ) from error
 
-    # -- lineages --------------------------------------------------------------------------------------------
+    # -- lineages --------------------------------------------------------------------------------------
     def lineage(self, dataset: Dataset, lineage_id: str) -> Lineage | None:
         raw = self._client.get(self._keys.dataset(dataset.uid).lineage(lineage_id))
         return None if raw is None else Lineage.model_validate_json(cast("bytes", raw))

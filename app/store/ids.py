@@ -70,7 +70,9 @@ class IdStore:
         entry = IdEntry.unpack(cast("bytes", raw))
         return entry if entry.stored else None
 
-    def commit(self, dataset: Dataset, changes: Sequence[tuple[str, IdEntry | None]], versions: Sequence[int]) -> None:
+    def commit(
+        self, dataset: Dataset, changes: Sequence[tuple[str, IdEntry | None]], versions: Sequence[int]
+    ) -> None:
         """Makes stored samples visible under their new entry; None forgets a deleted sample.
 
         `versions` are the kept set versions, in which members of changed content are counted as void.

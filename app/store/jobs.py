@@ -1,4 +1,4 @@
-"""Jobs: records, the queue, leases with fencing tokens. Redis is the truth; a Celery message is only a hint."""
+"""Jobs: records, the queue, leases with fencing tokens. Redis is the truth, a Celery message only a hint."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 import redis
 
 from app.contracts import Claim, Dataset, Job, JobError, JobKind, JobState, Progress, now
-from app.errors import Conflict, NotFound, REMEDIES, StaleWorker
+from app.errors import REMEDIES, Conflict, NotFound, StaleWorker
 from app.store.keys import Keys
 from app.store.scripts import Scripts
 
@@ -28,7 +28,7 @@ class JobStore:
         self._keys = keys.jobs
         self._scripts = Scripts(client)
 
-    # -- for clients -------------------------------------------------------------------------------------------
+    # -- for clients -----------------------------------------------------------------------------------
     def create(
         self,
         dataset: Dataset,
@@ -69,7 +69,13 @@ class JobStore:
         known = self._scripts.run(
             "job_create",
             [self._keys.record(job_id), self._keys.index, self._keys.queue, key],
-            [job_id, micros, digest, IDEMPOTENCY_SECONDS, *(part for pair in fields.items() for part in pair)],
+            [
+                job_id,
+                micros,
+                digest,
+                IDEMPOTENCY_SECONDS,
+                *(part for pair in fields.items() for part in pair),
+            ],
         )
         if not known:
             return self.get(job_id), True
@@ -109,9 +115,11 @@ class JobStore:
         pipe = self._client.pipeline(transaction=False)
         for job_id in ids:
             pipe.hget(self._keys.record(job_id), "uid")
-        return [job_id for job_id, uid in zip(ids, pipe.execute(), strict=True) if uid == dataset_uid.encode()]
+        return [
+            job_id for job_id, uid in zip(ids, pipe.execute(), strict=True) if uid == dataset_uid.encode()
+        ]
 
-    # -- for workers -------------------------------------------------------------------------------------------
+    # -- for workers -----------------------------------------------------------------------------------
     def claim(self, worker: str, lease_seconds: float) -> Claim | None:
         """The oldest queued job whose dataset is free, now leased to this worker; None if there is none."""
         answer = self._scripts.run(
@@ -126,7 +134,7 @@ class JobStore:
         return Claim(job=self.get(job_id), dataset_uid=uid, token=int(token))
 
     def renew(self, claim: Claim, lease_seconds: float, progress: Progress | None) -> Word:
-        """Renews the lease and leaves the progress; says whether to go on, to cancel, or to give the job back.
+        """Renews the lease and leaves the progress; says whether to go on, cancel, or give the job back.
 
         Raises:
             StaleWorker: the lease ran out and the job is another worker's, or has ended.
@@ -184,7 +192,7 @@ class JobStore:
         if answer != b"ok":
             raise StaleWorker("stale_worker", f"job {claim.job.id} is no longer this worker's")
 
-    # -- keeping the queue moving --------------------------------------------------------------------------------
+    # -- keeping the queue moving ----------------------------------------------------------------------
     def reap(self, max_crashes: int) -> list[str]:
         """Takes back the jobs of workers that stopped renewing; answers their ids."""
         error = JobError(
@@ -206,7 +214,7 @@ class JobStore:
         """How many unread messages tell the workers to look into the queue."""
         return self._client.llen(self._all_keys.celery_queue)
 
-    # -- presence of workers -------------------------------------------------------------------------------------
+    # -- presence of workers ---------------------------------------------------------------------------
     def beat(self, worker: str, seconds: float) -> None:
         """Says that the worker is there for the next `seconds`."""
         self._client.zadd(self._keys.workers, {worker: (time.time() + seconds) * 1000})

@@ -56,7 +56,7 @@ def find_model(name: str, settings: Settings) -> ModelPlace:
             raise Forbidden(
                 "model_not_allowed",
                 f"model {name!r} is no folder here, and models are not fetched from the hub",
-                remedy="Set GRADSIFT_ALLOW_HUB=1 on the API and the workers, or put the model's folder on disk.",
+                remedy="Set GRADSIFT_ALLOW_HUB=1 on API and workers, or put the model's folder on disk.",
             )
         return ModelPlace(name, name, local=False)
     if "/" not in name:

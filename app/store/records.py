@@ -1,8 +1,8 @@
 """The score record of one sample, and the shard blob that holds 1020 of them behind a ledger.
 
-A blob is `[header][records]` in one Redis string. The header says which fenced worker wrote it and up to which
-step of which run its records go, so one SET moves data and ledger together: a torn append-only file can lose a
-whole write, never half of one.
+A blob is `[header][records]` in one Redis string. The header says which fenced worker wrote it and up to
+which step of which run its records go, so one SET moves data and ledger together: a torn append-only file can
+lose a whole write, never half of one.
 """
 
 from __future__ import annotations
@@ -96,7 +96,11 @@ def merge_visits(records: Records, rows: NDArray[np.int64], visits: Visits, *, a
     chosen["grad_norm_sq_sum"] += visits.grad_norm**2
     chosen["grad_norm_last"] = visits.grad_norm
     count = chosen["visits"].astype(np.float64)
-    for field, values in (("loss_mean", visits.loss), ("el2n_mean", visits.el2n), ("margin_mean", visits.margin)):
+    for field, values in (
+        ("loss_mean", visits.loss),
+        ("el2n_mean", visits.el2n),
+        ("margin_mean", visits.margin),
+    ):
         mean = chosen[field].astype(np.float64)
         chosen[field] = mean + (values - mean) / count
     mean = chosen["confidence_mean"].astype(np.float64)
@@ -107,14 +111,16 @@ def merge_visits(records: Records, rows: NDArray[np.int64], visits: Visits, *, a
 
 
 def importance(records: Records) -> NDArray[np.float64]:
-    """S_i(t), the mean over visits of the per-sample gradient norm; NaN for a sample without visits. Shape (n,)."""
+    """S_i(t), the mean over visits of the per-sample gradient norm, (n,); NaN for a sample without visits."""
     visits = records["visits"].astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(records["grad_norm_sum"] / np.where(visits > 0, visits, np.nan), dtype=np.float64)
 
 
 def pack_shard(ledger: Ledger, records: Records) -> bytes:
-    header = HEADER.pack(MAGIC, FORMAT, RECORD.itemsize, 0, ledger.fence, ledger.run, ledger.step, len(records))
+    header = HEADER.pack(
+        MAGIC, FORMAT, RECORD.itemsize, 0, ledger.fence, ledger.run, ledger.step, len(records)
+    )
     return header + records.tobytes()
 
 

@@ -33,7 +33,7 @@ KEEP_VERSIONS_FOR = timedelta(hours=1)
 
 
 class StoredLabel(NamedTuple):
-    """A label as it is stored: equal text means the same class, whether it was sent as a string or a number."""
+    """A label as it is stored: equal text means the same class, sent as a string or as a number."""
 
     text: str
     number: bool
@@ -53,6 +53,10 @@ class StoredLabel(NamedTuple):
             return self.text
         value = float(self.text)
         return int(value) if value.is_integer() else value
+
+    def order_key(self) -> tuple[bool, float, str]:
+        """Numbers by value, then strings: the order that makes labels into class indices."""
+        return (not self.number, float(self.text) if self.number else 0.0, self.text)
 
 
 def quoted(text: str) -> str:
@@ -76,7 +80,9 @@ class SampleStore:
         except OSError as error:
             if "already exists" in str(error):
                 return
-            raise Unavailable("service_unavailable", f"the sample store cannot be written: {error}") from error
+            raise Unavailable(
+                "service_unavailable", f"the sample store cannot be written: {error}"
+            ) from error
         table.create_scalar_index("ordinal", "BTREE")
 
     def drop(self, dataset: Dataset) -> None:
@@ -108,9 +114,13 @@ class SampleStore:
         table.cleanup_old_versions(older_than=KEEP_VERSIONS_FOR, error_if_tagged_old_versions=False)
         return True
 
-    # -- reading ---------------------------------------------------------------------------------------------
+    # -- reading ---------------------------------------------------------------------------------------
     def by_ordinals(
-        self, dataset: Dataset, ordinals: Sequence[int], columns: Sequence[str] | None = None, where: str | None = None
+        self,
+        dataset: Dataset,
+        ordinals: Sequence[int],
+        columns: Sequence[str] | None = None,
+        where: str | None = None,
     ) -> dict[int, dict[str, Any]]:
         """Rows by ordinal; ordinals that are gone, or that `where` leaves out, are missing."""
         if not ordinals:
@@ -121,7 +131,9 @@ class SampleStore:
         rows = self.table(dataset).to_table(columns=names, filter=wanted)
         return {row["ordinal"]: row for row in rows.to_pylist()}
 
-    def after(self, dataset: Dataset, ordinal: int, limit: int, where: str | None = None) -> list[dict[str, Any]]:
+    def after(
+        self, dataset: Dataset, ordinal: int, limit: int, where: str | None = None
+    ) -> list[dict[str, Any]]:
         """The next rows by ordinal."""
         condition = f"ordinal > {ordinal}" if where is None else f"ordinal > {ordinal} AND ({where})"
         scanner = self.table(dataset).scanner(filter=condition, order_by=["ordinal"], limit=limit)

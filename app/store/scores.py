@@ -61,7 +61,8 @@ class ScoreStore:
         )
         lineage, _, description = raw[:3]
         found = [
-            _found(sample_id, *raw[at : at + 3]) for sample_id, at in zip(ids, range(3, len(raw), 3), strict=True)
+            _found(sample_id, *raw[at : at + 3])
+            for sample_id, at in zip(ids, range(3, len(raw), 3), strict=True)
         ]
         return Lookup(
             lineage=lineage.decode() or None,
@@ -69,14 +70,14 @@ class ScoreStore:
             found=found,
         )
 
-    # -- the one write path ------------------------------------------------------------------------------------
+    # -- the one write path ----------------------------------------------------------------------------
     def write_shards(
         self, dataset_uid: str, lineage: str, ledger: Ledger, shards: Mapping[int, Records]
     ) -> None:
         """Replaces whole shards, each with its ledger, in one SET a shard.
 
-        A shard whose ledger is already ahead of `ledger` is left as it is: a replay after a crash has not caught
-        up with it yet.
+        A shard whose ledger is already ahead of `ledger` is left as it is: a replay after a crash has not
+        caught up with it yet.
 
         Raises:
             StaleWorker: another worker has taken the dataset's fence.
@@ -106,8 +107,12 @@ class ScoreStore:
         shards: dict[int, tuple[Ledger, Records]] = {}
         for start in range(0, len(wanted), SHARDS_A_CALL):
             some = wanted[start : start + SHARDS_A_CALL]
-            blobs = cast("list[bytes | None]", self._client.mget([keys.shard(lineage, number) for number in some]))
-            shards.update({number: unpack_shard(blob) for number, blob in zip(some, blobs, strict=True) if blob})
+            blobs = cast(
+                "list[bytes | None]", self._client.mget([keys.shard(lineage, number) for number in some])
+            )
+            shards.update(
+                {number: unpack_shard(blob) for number, blob in zip(some, blobs, strict=True) if blob}
+            )
         return shards
 
     def read_all(self, dataset_uid: str, lineage: str, ordinals: int) -> Records:

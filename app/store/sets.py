@@ -1,4 +1,4 @@
-"""Set versions: who is core, edge and noise. A version never changes; what it says of changed samples is void."""
+"""Set versions: who is core, edge and noise. A version never changes; of changed samples it is void."""
 
 from __future__ import annotations
 
@@ -124,7 +124,9 @@ class SetStore:
 
     def rows(self, dataset: Dataset, version: int, set_name: SetName) -> int:
         """How many rows the set has, members that are void by now included."""
-        return self._client.strlen(self._keys.dataset(dataset.uid).members(version, set_name)) // MEMBER.itemsize
+        return (
+            self._client.strlen(self._keys.dataset(dataset.uid).members(version, set_name)) // MEMBER.itemsize
+        )
 
     def members(
         self, dataset: Dataset, version: int, set_name: SetName, first: int, last: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -56,7 +57,7 @@ _BODY = {
             "text/csv": {
                 "schema": {
                     "type": "string",
-                    "description": "Header with `id` and `text`; columns that a sample does not have become `meta`.",
+                    "description": "Header with `id` and `text`; columns unknown to a sample become `meta`.",
                 }
             },
         },
@@ -93,7 +94,7 @@ async def post_samples(dataset: DatasetDep, service: ServiceDep, request: Reques
 def get_samples(
     dataset: DatasetDep,
     service: ServiceDep,
-    set: SetFilter | None = None,  # noqa: A002 - the name is the contract's
+    set: SetFilter | None = None,
     split: Split | None = None,
     label: str | None = None,
     q: Annotated[str | None, Query(max_length=1024, description="Part of the text, in any case.")] = None,
@@ -136,10 +137,12 @@ async def _json_rows(request: Request, limit: int) -> list[Decoded]:
         raise Invalid("invalid_request", message, errors=[{"pointer": pointer, "detail": message}]) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Malformed("invalid_json", f"the body is not JSON: {error}") from error
-    return [lambda raw=raw: row_from_json(raw) for raw in samples]  # type: ignore[misc]
+    return [partial(row_from_json, raw) for raw in samples]
 
 
-async def _add_stream(chunks: AsyncIterator[bytes], rows: RowStream, ingest: Ingest, service: Service) -> None:
+async def _add_stream(
+    chunks: AsyncIterator[bytes], rows: RowStream, ingest: Ingest, service: Service
+) -> None:
     """Stores what has come in whenever it fills a batch, so that memory does not grow with the body."""
     batch: list[Decoded] = []
     async for chunk in chunks:

@@ -53,7 +53,7 @@ def export_set(
     dataset: DatasetDep,
     service: ServiceDep,
     set_name: str,
-    format: Annotated[Literal["ndjson", "csv", "parquet"], Query()] = "ndjson",  # noqa: A002 - contract
+    format: Annotated[Literal["ndjson", "csv", "parquet"], Query()] = "ndjson",
     version: Version = None,
     include: Annotated[str, Query(description="Comma-separated: text, label, score.")] = "",
 ) -> StreamingResponse:

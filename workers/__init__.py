@@ -1,0 +1,1 @@
+"""Celery workers: thin tasks, leases, and the pipelines that join models to stores."""

@@ -1,0 +1,75 @@
+"""The Celery worker process and its one task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery.signals import (
+    setup_logging,
+    worker_process_init,
+    worker_ready,
+    worker_shutdown,
+    worker_shutting_down,
+)
+
+from app.logs import configure_logging
+from app.queue import RUN_NEXT, make_celery
+from app.settings import get_settings
+from app.store.guard import die_with_parent
+from app.store.state import open_state
+from workers.presence import Presence, name_this_worker
+
+celery = make_celery(get_settings())
+celery.conf.include = ["workers.celery_app"]
+_present: list[Presence] = []
+
+
+@celery.task(name=RUN_NEXT, ignore_result=True)  # type: ignore[untyped-decorator]
+def run_next() -> None:
+    """Runs waiting jobs until none is left. The message is only a hint: the queue in Redis says which."""
+    from workers.runner import run_waiting_jobs  # brings torch, which the parent process does without
+
+    run_waiting_jobs(get_settings(), name_this_worker())
+
+
+def run_worker() -> None:
+    """Runs a worker in the foreground until SIGTERM or Ctrl-C; one child process does the jobs."""
+    name_this_worker()
+    options = [
+        "--pool=prefork",
+        "--concurrency=1",
+        "--without-gossip",
+        "--without-mingle",
+        "--without-heartbeat",
+    ]
+    celery.worker_main(["worker", f"--loglevel={get_settings().log_level}", *options])
+
+
+@setup_logging.connect  # type: ignore[untyped-decorator]
+def _log_our_way(**_: Any) -> None:
+    configure_logging(get_settings(), part="worker")
+
+
+@worker_process_init.connect  # type: ignore[untyped-decorator]
+def _child_starts(**_: Any) -> None:
+    die_with_parent()
+    configure_logging(get_settings(), part="worker")
+
+
+@worker_ready.connect  # type: ignore[untyped-decorator]
+def _ready(**_: Any) -> None:
+    presence = Presence(open_state(get_settings()).jobs, name_this_worker())
+    presence.start()
+    _present.append(presence)
+
+
+@worker_shutting_down.connect  # type: ignore[untyped-decorator]
+def _shutting_down(**_: Any) -> None:
+    for presence in _present:
+        presence.drain()
+
+
+@worker_shutdown.connect  # type: ignore[untyped-decorator]
+def _shut_down(**_: Any) -> None:
+    for presence in _present:
+        presence.leave()

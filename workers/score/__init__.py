@@ -1,0 +1,1 @@
+"""The `score` job: fine-tune, record, sort into sets."""

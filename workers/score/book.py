@@ -1,0 +1,99 @@
+"""The score book of one run: the records of a lineage, held by the one worker that owns them.
+
+The worker merges each visit in memory and writes whole shards, with a ledger in each. A replay after a crash
+starts from records that belong to the very step it starts from, so no visit counts twice; a server that lost
+its tail gets the shards again; a worker that was replaced is refused by its fence.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import Unavailable
+from app.store.keys import SHARD_RECORDS
+from app.store.records import RECORD, Ledger, Records, Visits, empty_records, merge_visits
+from app.store.scores import ScoreStore, shard_count
+from app.store.state import State
+
+LAST_STEP = 2**32 - 1
+"""The step of a run's final write: beyond every other, so that it replaces what an earlier attempt left."""
+FINAL_WRITES = 5
+
+
+class ScoreBook:
+    def __init__(
+        self, state: State, *, dataset_uid: str, lineage: str, fence: int, run: int, records: Records
+    ) -> None:
+        self._state = state
+        self._scores: ScoreStore = state.scores
+        self._uid = dataset_uid
+        self._lineage = lineage
+        self._fence = fence
+        self._run = run
+        self.records = _whole_shards(records)
+        self._touched: set[int] = set()
+        self._dirty: set[int] = set()
+
+    def add(self, visits: Visits) -> None:
+        """Merges one step's visits."""
+        shards = set(np.unique(visits.ordinals // SHARD_RECORDS).tolist())
+        merge_visits(self.records, visits.ordinals, visits, at=int(time.time()))
+        self._dirty |= shards
+        self._touched |= shards
+
+    def touch(self, ordinals: NDArray[np.int64]) -> None:
+        """Counts these ordinals' shards among those that the final write covers."""
+        self._touched |= set(np.unique(ordinals // SHARD_RECORDS).tolist())
+
+    def flush(self, step: int) -> None:
+        """Writes the shards that changed since the last flush, as of this step.
+
+        Raises:
+            StaleWorker: another worker has taken the dataset over.
+        """
+        self._write(self._dirty, step)
+        self._dirty.clear()
+
+    def close(self) -> None:
+        """Writes every shard of the run for good; returns when all of them are on the server's disk.
+
+        Raises:
+            StaleWorker: another worker has taken the dataset over.
+            Unavailable: the server keeps losing what it is given.
+        """
+        final = Ledger(self._fence, self._run, LAST_STEP)
+        missing = set(self._touched)
+        for _ in range(FINAL_WRITES):
+            self._write(missing, LAST_STEP)
+            self._state.make_durable()
+            # Read back after the wait: a server that restarted in between has lost what it had not synced.
+            held = self._scores.ledgers(self._uid, self._lineage, self._touched)
+            missing = {number for number in self._touched if held.get(number) != final}
+            if not missing:
+                return
+        raise Unavailable("service_unavailable", f"Redis did not keep {len(missing)} score shards")
+
+    def _write(self, numbers: set[int], step: int) -> None:
+        shards = {n: self.records[n * SHARD_RECORDS : (n + 1) * SHARD_RECORDS] for n in numbers}
+        self._scores.write_shards(self._uid, self._lineage, Ledger(self._fence, self._run, step), shards)
+
+
+def _whole_shards(records: Records) -> Records:
+    whole = empty_records(shard_count(len(records)) * SHARD_RECORDS)
+    whole[: len(records)] = records
+    return whole
+
+
+def pack_records(records: Records) -> bytes:
+    return records.tobytes()
+
+
+def unpack_records(blob: bytes | memoryview, at_least: int) -> Records:
+    """Records as they were packed, with empty ones behind them up to `at_least`."""
+    held = np.frombuffer(blob, dtype=RECORD)
+    records = empty_records(max(at_least, len(held)))
+    records[: len(held)] = held
+    return records

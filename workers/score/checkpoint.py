@@ -1,0 +1,76 @@
+"""Where a run can start again: training state and score records of the very same step, in one file."""
+
+from __future__ import annotations
+
+import io
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from app.logs import get_logger
+from app.store.artifacts import ArtifactStore
+from app.store.records import Records
+from workers.score.book import pack_records, unpack_records
+
+CHECKPOINT = "checkpoint.pt"
+BASE = "base.records"
+COST_SHARE = 20
+"""A checkpoint is written at most so often that it costs a twentieth of the time."""
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    training: dict[str, Any]
+    records: Records
+    step: int
+    history: dict[str, Any]
+
+
+class Checkpoints:
+    """The one checkpoint of a job, replaced whole, and the records that the job found when it began."""
+
+    def __init__(self, artifacts: ArtifactStore, interval_seconds: float) -> None:
+        self._artifacts = artifacts
+        self._interval = interval_seconds
+        self._written = time.monotonic()
+        self._cost = 0.0
+
+    def due(self) -> bool:
+        return time.monotonic() - self._written >= max(self._interval, COST_SHARE * self._cost)
+
+    def save(self, training: dict[str, Any], records: Records, *, step: int, history: dict[str, Any]) -> None:
+        started = time.monotonic()
+        buffer = io.BytesIO()
+        packed = torch.from_numpy(np.frombuffer(bytearray(pack_records(records)), dtype=np.uint8))
+        torch.save({"training": training, "records": packed, "step": step, "history": history}, buffer)
+        self._artifacts.write(CHECKPOINT, buffer.getbuffer())
+        self._written = time.monotonic()
+        self._cost = self._written - started
+        log.info(
+            "checkpoint written", step=step, seconds=round(self._cost, 2), bytes=buffer.getbuffer().nbytes
+        )
+
+    def load(self, ordinals: int) -> Checkpoint | None:
+        """The last checkpoint, or None if there is none that can be read."""
+        blob = self._artifacts.read(CHECKPOINT)
+        if blob is None:
+            return None
+        try:
+            held = torch.load(io.BytesIO(blob), weights_only=True)
+        except (RuntimeError, EOFError) as error:
+            log.warning("the checkpoint cannot be read; the job starts again", error=str(error))
+            return None
+        records = unpack_records(held["records"].numpy().tobytes(), ordinals)
+        return Checkpoint(held["training"], records, held["step"], held["history"])
+
+    def save_base(self, records: Records) -> None:
+        used = int(records["visits"].nonzero()[0].max(initial=-1)) + 1
+        self._artifacts.write(BASE, pack_records(records[:used]))
+
+    def load_base(self, ordinals: int) -> Records | None:
+        blob = self._artifacts.read(BASE)
+        return None if blob is None else unpack_records(blob, ordinals)

@@ -1,0 +1,136 @@
+"""The samples of a job: one version of the sample store, as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from app.contracts import Dataset, Label, ScoreParams, Task
+from app.errors import JobFailed
+from app.store.samples import StoredLabel
+from app.store.state import State
+from models.splitting import stratified_holdout
+
+COLUMNS = ("ordinal", "generation", "id", "text", "text_pair", "label", "label_number", "group", "split")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """n labelled samples: arrays and lists of equal length."""
+
+    ordinals: NDArray[np.int64]
+    generations: NDArray[np.uint32]
+    ids: list[str]
+    texts: list[str]
+    text_pairs: list[str | None] | None
+    labels: NDArray[np.int64]
+    groups: list[str | None]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, positions: NDArray[np.int64]) -> Rows:
+        chosen = positions.tolist()
+        return Rows(
+            self.ordinals[positions],
+            self.generations[positions],
+            [self.ids[i] for i in chosen],
+            [self.texts[i] for i in chosen],
+            None if self.text_pairs is None else [self.text_pairs[i] for i in chosen],
+            self.labels[positions],
+            [self.groups[i] for i in chosen],
+        )
+
+
+@dataclass(frozen=True)
+class JobData:
+    """What a score job trains on. `validation_source`: "client", "cut" from the train split, or "none"."""
+
+    train: Rows
+    validation: Rows | None
+    validation_source: str
+    classes: tuple[Label, ...]
+    skipped_unlabelled: int
+
+
+def load_job_data(state: State, dataset: Dataset, version: int, params: ScoreParams) -> JobData:
+    """Reads the labelled train and validation rows of a version, and fixes the labels if none are fixed.
+
+    Rows come in the order of their ordinals, so that the same version gives the same batches whatever the
+    storage did to its files.
+
+    Raises:
+        JobFailed: there is nothing to train on, or only one label.
+    """
+    table = pa.Table.from_batches(
+        list(state.samples.scan(dataset, version, COLUMNS)),
+        schema=state.samples.table(dataset, version).to_table(columns=list(COLUMNS), limit=0).schema,
+    ).sort_by("ordinal")
+    classes = dataset.labels or state.datasets.fix_labels(dataset, _labels_of(table))
+    index_of = {StoredLabel.of(label).text: index for index, label in enumerate(classes)}
+    labels = np.array([index_of.get(text, -1) for text in table["label"].to_pylist()], dtype=np.int64)
+    splits = np.array(table["split"].to_pylist(), dtype=object)
+    in_train = splits == "train"
+    train = _rows(table, labels, np.flatnonzero(in_train & (labels >= 0)))
+    _require_classes(train, dataset.name)
+    sent = _rows(table, labels, np.flatnonzero((splits == "validation") & (labels >= 0)))
+    skipped = int((in_train & (labels < 0)).sum())
+    if len(sent):
+        return JobData(train, sent, "client", classes, skipped)
+    held_out = _held_out(train, params, by_group=dataset.task is Task.RELEVANCE)
+    if not held_out.any():
+        return JobData(train, None, "none", classes, skipped)
+    cut, left = train.take(np.flatnonzero(held_out)), train.take(np.flatnonzero(~held_out))
+    return JobData(left, cut, "cut", classes, skipped)
+
+
+def _labels_of(table: pa.Table) -> tuple[Label, ...]:
+    """Every label in use, numbers by value and then strings by code point."""
+    pairs = zip(table["label"].to_pylist(), table["label_number"].to_pylist(), strict=True)
+    by_text: dict[str, StoredLabel] = {}
+    for text, number in pairs:
+        if text is not None:
+            by_text.setdefault(text, StoredLabel(text, number))
+    return tuple(label.value() for label in sorted(by_text.values(), key=StoredLabel.order_key))
+
+
+def _rows(table: pa.Table, labels: NDArray[np.int64], positions: NDArray[np.int64]) -> Rows:
+    chosen = table.take(pa.array(positions))
+    pairs: list[str | None] = chosen["text_pair"].to_pylist()
+    return Rows(
+        ordinals=chosen["ordinal"].to_numpy().astype(np.int64),
+        generations=chosen["generation"].to_numpy().astype(np.uint32),
+        ids=chosen["id"].to_pylist(),
+        texts=chosen["text"].to_pylist(),
+        text_pairs=pairs if any(pair is not None for pair in pairs) else None,
+        labels=labels[positions],
+        groups=chosen["group"].to_pylist(),
+    )
+
+
+def _require_classes(train: Rows, dataset: str) -> None:
+    if not len(train):
+        raise JobFailed("dataset_empty", f"dataset {dataset!r} has no labelled train samples")
+    if len(np.unique(train.labels)) < 2:
+        raise JobFailed("too_few_classes", f"every labelled train sample of {dataset!r} has the same label")
+
+
+def _held_out(train: Rows, params: ScoreParams, *, by_group: bool) -> NDArray[np.bool_]:
+    """Nothing, unless it is asked for or early stopping needs it: every train sample is to be visited."""
+    fraction = params.validation_fraction
+    if fraction is None:
+        fraction = 0.1 if params.early_stopping_patience is not None else 0.0
+    if fraction == 0.0:
+        return np.zeros(len(train), dtype=np.bool_)
+    return stratified_holdout(
+        train.labels, fraction, params.seed, _whole_groups(train.groups) if by_group else None
+    )
+
+
+def _whole_groups(groups: Sequence[str | None]) -> list[str]:
+    """A sample without a group is a group of its own."""
+    return [f"alone:{i}" if group is None else f"group:{group}" for i, group in enumerate(groups)]

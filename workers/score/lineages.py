@@ -1,0 +1,37 @@
+"""Which lineage a job's scores go to: the dataset's present one, if they may be added up with it."""
+
+from __future__ import annotations
+
+import json
+
+from app.contracts import Claim, Dataset, Lineage, ScoreParams, now
+from app.store.state import State
+from models.encoders import LoadedClassifier, trainable_signature
+
+
+def open_lineage(
+    state: State, dataset: Dataset, claim: Claim, params: ScoreParams, classifier: LoadedClassifier
+) -> tuple[Lineage, int]:
+    """The lineage, and the number of this run in it; the same for every attempt of the job.
+
+    The dataset's present lineage is continued when model, revision, trainable parameters, formula and config
+    overrides agree; otherwise, or with `fresh`, a new one begins.
+    """
+    mine = Lineage(
+        id=f"lin_{claim.job.id.removeprefix('job_')}",
+        model=claim.job.model,
+        revision=classifier.revision,
+        trainable=trainable_signature(classifier.model),
+        settings=json.dumps(params.model_config_, sort_keys=True),
+        created_at=now(),
+    )
+    present = None if dataset.lineage is None else state.datasets.lineage(dataset, dataset.lineage)
+    goes_on = present is not None and not params.fresh and present.same_origin(mine)
+    proposed = present if goes_on and present is not None else mine
+    lineage_id, run = state.jobs.remember(claim, "run", [proposed.id, proposed.runs + 1])
+    lineage = state.datasets.lineage(dataset, lineage_id) or mine
+    lineage = lineage.model_copy(update={"runs": max(lineage.runs, run)})
+    state.datasets.save_lineage(dataset, lineage)
+    state.datasets.show_lineage_if_first(dataset, lineage)
+    state.jobs.set_lineage(claim, lineage.id)
+    return lineage, run

@@ -1,0 +1,186 @@
+"""The `score` job from its claim to its result."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from typing import Any
+
+from app.contracts import Dataset, Lineage, Progress, ScoreParams, SetVersion
+from app.errors import NotFound
+from app.logs import get_logger
+from app.settings import Settings
+from app.store.artifacts import ArtifactStore
+from app.store.model_places import find_model
+from app.store.state import State
+from models.batching import LabelledTexts, tokenize
+from models.encoders import LoadedClassifier, load_classifier
+from models.training import ScoringRun, TrainingConfig, pick_device
+from workers.lease import JobLease
+from workers.score.book import ScoreBook
+from workers.score.checkpoint import Checkpoints
+from workers.score.data import JobData, Rows, load_job_data
+from workers.score.history import EpochHistory
+from workers.score.lineages import open_lineage
+from workers.score.sets import publish_sets
+from workers.score.training import ScoreTraining
+
+log = get_logger(__name__)
+
+
+class ScoreJob:
+    """Fine-tunes on the train split, records every visit, and sorts the samples into sets."""
+
+    def __init__(self, state: State, settings: Settings, lease: JobLease) -> None:
+        self._state = state
+        self._settings = settings
+        self._lease = lease
+        self._claim = lease.claim
+        self._params = ScoreParams.model_validate(self._claim.job.params)
+        self._artifacts = ArtifactStore(settings.data_url, self._claim.job.id)
+        self._checkpoints = Checkpoints(self._artifacts, settings.checkpoint_seconds)
+
+    def run(self) -> dict[str, Any]:
+        """The job's `result`.
+
+        Raises:
+            JobCancelled, JobInterrupted, StaleWorker: from the lease; an interrupted job can be resumed.
+            GradSiftError, ModelError: what the client can act on.
+        """
+        started = time.monotonic()
+        self._phase("loading")
+        dataset = self._dataset()
+        self._state.datasets.take_fence(dataset.uid, self._claim.token)
+        version = self._state.samples.pin(dataset, self._claim.job.id)
+        data = load_job_data(self._state, dataset, version, self._params)
+        classifier = self._load_model(len(data.classes))
+        lineage, run_number = open_lineage(self._state, dataset, self._claim, self._params, classifier)
+        self._phase("tokenizing")
+        run = self._training_run(classifier, data)
+        training, book, history = self._resume_or_begin(dataset, lineage, run_number, run, data)
+        training.go(self._lease, self._settings)
+        self._phase("sets", step=training.last_step, total=run.total_steps)
+        book.close()
+        sets = publish_sets(self._state, dataset, self._claim, lineage.id, self._params, book.records)
+        log.info("sets published", version=sets.version, sizes=sets.sizes)
+        return {
+            **_described(data, run, sets, lineage, history),
+            "steps": training.last_step,
+            "data_version": version,
+            "seconds": round(time.monotonic() - started, 2),
+        }
+
+    def clean_up(self) -> None:
+        """Removes what only a later attempt would have needed."""
+        self._artifacts.remove_all()
+        dataset = self._state.datasets.by_uid(self._claim.dataset_uid)
+        if dataset is not None:
+            self._state.samples.unpin(dataset, self._claim.job.id)
+
+    def _phase(self, phase: str, *, step: int = 0, total: int = 0) -> None:
+        fraction = 0.98 if total else 0.0
+        self._lease.check(Progress(phase=phase, step=step, total_steps=total, fraction=fraction))
+
+    def _dataset(self) -> Dataset:
+        dataset = self._state.datasets.by_uid(self._claim.dataset_uid)
+        if dataset is None:
+            raise NotFound("unknown_dataset", "the dataset was deleted while the job waited")
+        return dataset
+
+    def _load_model(self, classes: int) -> LoadedClassifier:
+        place = find_model(self._claim.job.model, self._settings)
+        return load_classifier(
+            place.source,
+            num_labels=classes,
+            seed=self._params.seed,
+            config_overrides=self._params.model_config_,
+            local_files_only=place.local,
+        )
+
+    def _training_run(self, classifier: LoadedClassifier, data: JobData) -> ScoringRun:
+        train = self._tokenized(classifier, data.train)
+        validation = None if data.validation is None else self._tokenized(classifier, data.validation)
+        return ScoringRun(classifier, train, validation, _training_config(self._params), pick_device())
+
+    def _tokenized(self, classifier: LoadedClassifier, rows: Rows) -> LabelledTexts:
+        tokens = tokenize(
+            classifier.tokenizer,
+            rows.texts,
+            rows.text_pairs,
+            classifier.clamp_length(self._params.max_length),
+            on_chunk=lambda _: self._lease.check(),
+        )
+        return LabelledTexts(tokens, rows.labels)
+
+    def _resume_or_begin(
+        self, dataset: Dataset, lineage: Lineage, run_number: int, run: ScoringRun, data: JobData
+    ) -> tuple[ScoreTraining, ScoreBook, EpochHistory]:
+        """Goes on from the checkpoint; without one, from the records that the job first found."""
+        ordinals = self._state.datasets.next_ordinal(dataset)
+        checkpoint = self._checkpoints.load(ordinals)
+        if checkpoint is not None:
+            run.load_state_dict(checkpoint.training)
+            log.info("job resumes", step=checkpoint.step, of=run.total_steps)
+            records = checkpoint.records
+        else:
+            base = self._checkpoints.load_base(ordinals)
+            records = self._state.scores.read_all(dataset.uid, lineage.id, ordinals) if base is None else base
+            if base is None:
+                self._checkpoints.save_base(records)
+        book = ScoreBook(
+            self._state,
+            dataset_uid=dataset.uid,
+            lineage=lineage.id,
+            fence=self._claim.token,
+            run=run_number,
+            records=records,
+        )
+        book.touch(data.train.ordinals)
+        history = EpochHistory(None if checkpoint is None else checkpoint.history)
+        from_step = 0 if checkpoint is None else checkpoint.step
+        training = ScoreTraining(run, book, data.train, self._checkpoints, history, from_step=from_step)
+        return training, book, history
+
+
+def _training_config(params: ScoreParams) -> TrainingConfig:
+    return TrainingConfig(
+        num_train_epochs=params.num_train_epochs,
+        learning_rate=params.learning_rate,
+        per_device_train_batch_size=params.per_device_train_batch_size,
+        gradient_accumulation_steps=params.gradient_accumulation_steps,
+        warmup_ratio=params.warmup_ratio,
+        weight_decay=params.weight_decay,
+        optim=params.optim,
+        lr_scheduler_type=params.lr_scheduler_type,
+        max_grad_norm=params.max_grad_norm or None,
+        seed=params.seed,
+        bf16=params.bf16,
+        fp16=params.fp16,
+        early_stopping_patience=params.early_stopping_patience,
+        max_length=params.max_length,
+    )
+
+
+def _described(
+    data: JobData, run: ScoringRun, sets: SetVersion, lineage: Lineage, history: EpochHistory
+) -> dict[str, Any]:
+    rules = Counter(parameter.rule for parameter in run.coverage)
+    return {
+        "set_version": sets.version,
+        "sets": sets.sizes,
+        "scored": sum(sets.sizes.values()),
+        "labels": list(data.classes),
+        "train_samples": len(data.train),
+        "validation_samples": 0 if data.validation is None else len(data.validation),
+        "validation_source": data.validation_source,
+        "skipped_unlabelled": data.skipped_unlabelled,
+        "epochs": history.epochs,
+        "lineage": lineage.id,
+        "model_revision": lineage.revision,
+        "coverage": {
+            "parameters": len(run.coverage),
+            "values": sum(math.prod(parameter.shape) for parameter in run.coverage),
+            "rules": dict(rules),
+        },
+    }

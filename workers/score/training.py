@@ -1,0 +1,93 @@
+"""The training loop of a score job: visits into the book, checkpoints, a way out at every step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from app.errors import JobFailed
+from app.settings import Settings
+from app.store.records import Visits
+from models.errors import ModelError
+from models.training import ScoringRun, StepResult
+from workers.lease import JobInterrupted, JobLease
+from workers.score.book import ScoreBook
+from workers.score.checkpoint import Checkpoints
+from workers.score.data import Rows
+from workers.score.history import EpochHistory
+from workers.score.pace import Pace
+
+NAMED_SAMPLES = 5
+
+
+class ScoreTraining:
+    def __init__(
+        self,
+        run: ScoringRun,
+        book: ScoreBook,
+        train: Rows,
+        checkpoints: Checkpoints,
+        history: EpochHistory,
+        *,
+        from_step: int,
+    ) -> None:
+        self._run = run
+        self._book = book
+        self._train = train
+        self._checkpoints = checkpoints
+        self._history = history
+        self.last_step = from_step
+
+    def go(self, lease: JobLease, settings: Settings) -> None:
+        """Trains to the end. Raises what the lease raises; an interrupted run leaves a checkpoint."""
+        pace = Pace(self.last_step, self._run.total_steps)
+        lease.check(pace.progress())
+        flushed = time.monotonic()
+        try:
+            for result in self._steps():
+                self._book.add(_visits(result, self._train))
+                self._history.add(result)
+                self.last_step = result.step
+                pace.add(result.step, len(result.signals))
+                if time.monotonic() - flushed >= settings.flush_seconds:
+                    self._book.flush(result.step)
+                    flushed = time.monotonic()
+                if self._checkpoints.due():
+                    self._save()
+                lease.check(pace.progress())
+        except JobInterrupted:
+            self._save()
+            raise
+
+    def _save(self) -> None:
+        self._checkpoints.save(
+            self._run.state_dict(), self._book.records, step=self.last_step, history=self._history.state()
+        )
+
+    def _steps(self) -> Iterator[StepResult]:
+        """The run's steps; a failure that names positions names the samples instead."""
+        try:
+            yield from self._run.steps()
+        except ModelError as error:
+            if not error.positions:
+                raise
+            ids = [repr(self._train.ids[position]) for position in error.positions[:NAMED_SAMPLES]]
+            more = len(error.positions) - len(ids)
+            samples = ", ".join(ids) + (f" and {more} more" if more else "")
+            raise JobFailed(error.code, f"{error.detail} Samples: {samples}", remedy=error.remedy) from error
+
+
+def _visits(result: StepResult, train: Rows) -> Visits:
+    signals = result.signals
+    return Visits(
+        ordinals=train.ordinals[signals.positions],
+        generations=train.generations[signals.positions],
+        grad_norm=signals.grad_norm,
+        loss=signals.loss.astype(np.float64),
+        el2n=signals.el2n.astype(np.float64),
+        margin=signals.margin.astype(np.float64),
+        confidence=signals.confidence.astype(np.float64),
+        correct=signals.correct,
+    )

@@ -1,0 +1,26 @@
+"""Health check of a worker's container: exit code 0 while a worker of this host says that it is there."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from typing import cast
+
+from app.settings import get_settings
+from app.store.connections import connect
+from app.store.keys import Keys
+
+
+def main() -> int:
+    settings = get_settings()
+    found = connect(settings.redis_url).zrangebyscore(
+        Keys(settings.key_prefix).jobs.workers, time.time() * 1000, "+inf"
+    )
+    alive = cast("list[bytes]", found)
+    mine = f"{socket.gethostname()}-".encode()
+    return 0 if any(name.startswith(mine) for name in alive) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

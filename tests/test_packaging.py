@@ -1,0 +1,190 @@
+"""What is written beside the code stays in step with it: pins, documents, images, version."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+from pydantic_core import PydanticUndefined
+
+from app import errors
+from app.errors import REMEDIES
+from app.settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def _table_rows(page: str) -> Iterator[list[str]]:
+    for line in (ROOT / "docs" / page).read_text(encoding="utf-8").splitlines():
+        if line.startswith("| `"):
+            yield [cell.strip() for cell in line.strip("|").split(" | ")]
+
+
+def test_settings_page_lists_every_setting_with_its_default() -> None:
+    documented = {row[0].strip("` "): row[1].strip("`") for row in _table_rows("settings.md")}
+    expected = {
+        f"GRADSIFT_{name.upper()}": _written(field.default) for name, field in Settings.model_fields.items()
+    }
+    assert documented == expected
+
+
+def _written(default: object) -> str:
+    assert default is not PydanticUndefined, "every setting has a default"
+    if default in (None, ()):
+        return "none"
+    return str(default).lower() if isinstance(default, bool) else str(default)
+
+
+def test_errors_page_gives_every_code_with_its_remedy() -> None:
+    documented = {row[0].strip("` "): row[2] for row in _table_rows("errors.md") if len(row) == 3}
+    assert documented == REMEDIES
+
+
+def test_errors_page_knows_every_code_that_is_raised() -> None:
+    page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"`([a-z][a-z0-9_]*)`", page))
+    missing = {code: where for code, where in _raised_codes() if code not in documented}
+    assert not missing
+
+
+def _raised_codes() -> Iterator[tuple[str, str]]:
+    """Codes given as a literal to one of our exceptions, anywhere in the product."""
+    own = {
+        name
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and issubclass(kind, errors.GradSiftError)
+    } | {"ModelError", "RowError"}
+    for package in ("app", "workers", "models"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in own:
+                    first = node.args[0] if node.args else None
+                    if isinstance(first, ast.Constant) and isinstance(first.value, str):
+                        yield first.value, f"{path.relative_to(ROOT)}:{node.lineno}"
+
+
+def _pins() -> dict[str, Version]:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pairs = [line.split("==") for line in lines if line and not line.startswith("#")]
+    assert all(len(pair) == 2 for pair in pairs), "every pin is exact and names a version, never a place"
+    return {canonicalize_name(name): Version(version) for name, version in pairs}
+
+
+def test_constraints_pin_the_full_closure() -> None:
+    """What is installed is walked further; what is not (an extra left out) is only checked itself."""
+    pins = _pins()
+    extras = PROJECT["optional-dependencies"]
+    waiting = [*PROJECT["dependencies"], *(line for lines in extras.values() for line in lines)]
+    seen: set[tuple[str, frozenset[str]]] = set()
+    while waiting:
+        wanted = Requirement(waiting.pop())
+        name, with_extras = canonicalize_name(wanted.name), frozenset(wanted.extras)
+        if (name, with_extras) in seen or not _applies(wanted):
+            continue
+        seen.add((name, with_extras))
+        if name.startswith(("nvidia-", "cuda-")) or name == "triton":
+            continue  # only in torch's CUDA build, which pins them itself
+        assert name in pins, f"{name} has no pin in constraints.txt: run `make lock`"
+        assert wanted.specifier.contains(pins[name], prereleases=True), f"{wanted} excludes its own pin"
+        waiting += _requirements_of(name, with_extras)
+
+
+def _applies(wanted: Requirement) -> bool:
+    return wanted.marker is None or wanted.marker.evaluate({"extra": ""})
+
+
+def _requirements_of(name: str, extras: frozenset[str]) -> list[str]:
+    try:
+        lines = metadata.requires(name) or []
+    except metadata.PackageNotFoundError:
+        return []
+    found = []
+    for line in lines:
+        wanted = Requirement(line)
+        if wanted.marker is None or any(wanted.marker.evaluate({"extra": e}) for e in ("", *extras)):
+            wanted.marker = None
+            found.append(str(wanted))
+    return found
+
+
+def test_torch_is_pinned_without_a_build() -> None:
+    assert _pins()["torch"].local is None
+
+
+def test_the_base_install_has_no_torch() -> None:
+    base = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
+    assert not base & {"torch", "transformers", "tokenizers", "safetensors", "sentence-transformers"}
+
+
+def test_version_is_the_same_everywhere() -> None:
+    version = PROJECT["version"]
+    assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    images = [service["image"] for name, service in _compose()["services"].items() if name != "redis"]
+    assert {image.rpartition(":")[2] for image in images} == {version}
+    try:
+        installed = metadata.version(PROJECT["name"])
+    except metadata.PackageNotFoundError:
+        pytest.skip("gradsift is not installed here")
+    assert installed == version
+
+
+def _compose() -> dict[str, Any]:
+    loaded = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    assert isinstance(loaded, dict)
+    return loaded
+
+
+def test_compose_is_safe_and_complete() -> None:
+    compose = _compose()
+    services = compose["services"]
+    assert set(services) == {"redis", "api", "worker", "worker-gpu"}
+    assert "yes" in services["redis"]["command"], "without the append-only file a restart loses scores"
+    assert "healthcheck" in services["redis"]
+    for name in ("api", "worker", "worker-gpu"):
+        service = services[name]
+        assert service["environment"]["GRADSIFT_API_KEYS"].startswith("${GRADSIFT_API_KEYS:?")
+        assert service["read_only"]
+        assert service["restart"] == "unless-stopped"
+        assert "data:/data" in service["volumes"]
+    assert services["worker-gpu"]["profiles"] == ["gpu"]
+    for service in services.values():
+        named = {volume.partition(":")[0] for volume in service["volumes"]}
+        assert named <= set(compose["volumes"])
+
+
+def test_compose_sets_only_settings_that_exist() -> None:
+    known = {f"GRADSIFT_{name.upper()}" for name in Settings.model_fields}
+    for service in _compose()["services"].values():
+        assert set(service.get("environment", {})) <= known
+
+
+@pytest.mark.parametrize("target", ["api", "worker"])
+def test_every_image_drops_root_and_watches_itself(target: str) -> None:
+    stages = _stages((ROOT / "Dockerfile").read_text(encoding="utf-8"))
+    parent, body = stages[target]
+    assert "HEALTHCHECK" in body
+    assert "USER 10001" in body + stages[parent][1]
+    assert "USER root" not in body
+
+
+def _stages(dockerfile: str) -> dict[str, tuple[str, str]]:
+    parts = re.split(r"^FROM (\S+) AS (\S+)$", dockerfile, flags=re.MULTILINE)[1:]
+    return {parts[at + 1]: (parts[at], parts[at + 2]) for at in range(0, len(parts), 3)}
+
+
+def test_no_file_of_the_package_names_a_machine() -> None:
+    """Paths and hosts of whoever built it have no place in what others install."""
+    for name in ("constraints.txt", "pyproject.toml", "Makefile", "Dockerfile", "docker-compose.yml"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert not re.search(r"file://|/home/|/opt/|/work/|index-url\s+https?:", text), name

@@ -26,8 +26,17 @@ _SECRET_FIELDS = frozenset({"api_key", "api_keys", "authorization", "x-api-key",
 _SECRET_SHAPES = (r"(?<=Bearer )[^\s\"',\\]+", r"(?<=://)[^/@\s\"]*:[^/@\s\"]+(?=@)")
 # Loggers that install handlers of their own, or did before us.
 _FOREIGN = ("uvicorn", "uvicorn.error", "uvicorn.access", "celery", "celery.task", "celery.redirected")
-# Libraries whose INFO is a line for every request or file.
-_TALKATIVE = ("httpx", "httpcore", "urllib3", "filelock", "amqp")
+# Those whose INFO is a line for every request, file or message: a Celery message is only a hint that a job
+# may wait, and the job has lines of its own.
+_TALKATIVE = (
+    "httpx",
+    "httpcore",
+    "urllib3",
+    "filelock",
+    "amqp",
+    "celery.worker.strategy",
+    "celery.app.trace",
+)
 
 
 def configure_logging(settings: Settings, *, part: str | None = None, stream: TextIO | None = None) -> None:

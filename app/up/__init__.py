@@ -1,5 +1,6 @@
 """`gradsift up`: everything on one machine, supervised in the foreground."""
 
-from app.up.everything import Commands, run_up
+from app.up.api_part import address_of, listen
+from app.up.everything import Commands, require_worker_packages, run_up
 
-__all__ = ["Commands", "run_up"]
+__all__ = ["Commands", "address_of", "listen", "require_worker_packages", "run_up"]

@@ -107,13 +107,19 @@ def _environment(data_url: str) -> dict[str, str]:
     return env
 
 
-def _own_commands() -> Commands:
-    if find_spec("torch") is None or find_spec("transformers") is None:
+def require_worker_packages() -> None:
+    """Raises GradSiftError (`worker_not_installed`) where only the API is installed. Imports nothing."""
+    missing = [name for name in ("torch", "transformers") if find_spec(name) is None]
+    if missing:
         raise GradSiftError(
             "worker_not_installed",
-            "the worker's packages (torch, transformers) are not installed",
-            remedy='pip install "gradsift[worker]", or run only the API: gradsift serve.',
+            f"the worker needs packages that are not installed: {', '.join(missing)}",
+            remedy='pip install "gradsift[worker]"; the API alone needs none of them: gradsift serve.',
         )
+
+
+def _own_commands() -> Commands:
+    require_worker_packages()
     cli = [sys.executable, "-P", "-m", "app.cli"]
     return Commands(
         worker=[*cli, "worker"],

@@ -1,0 +1,52 @@
+"""The command line: thin commands over the service and its client.
+
+Every command imports what it needs inside itself: `gradsift --help` must not wait for FastAPI, pyarrow or
+httpx, and `gradsift serve` must not find torch.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from app.cli import jobs, parts, samples, sets
+from app.cli.outcome import FAILED, show_error
+from app.errors import GradSiftError
+
+EPILOG = (
+    "Everything on one machine: gradsift up. What a command does, with an example: gradsift COMMAND --help."
+)
+
+app = typer.Typer(
+    name="gradsift",
+    help="Finds which labelled samples matter when a search or recommendation model is fine-tuned.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (
+    parts.up,
+    parts.serve,
+    parts.worker,
+    samples.submit,
+    jobs.score,
+    jobs.watch,
+    jobs.cancel,
+    jobs.jobs,
+    sets.sets,
+    sets.export,
+    parts.version,
+):
+    app.command()(command)
+
+
+def main() -> None:
+    """The console script: domain errors become a message and exit code 1."""
+    try:
+        app(prog_name="gradsift")
+    except GradSiftError as error:
+        show_error(error)
+        sys.exit(FAILED)

@@ -1,0 +1,180 @@
+"""Commands about jobs: start, follow, cancel, list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli.options import DEFAULT_URL, ApiKey, Model, Params, Url, connect, read_params
+from app.cli.outcome import INTERRUPTED, JOB_EXIT_CODES, note
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from app.client import Client, Json
+
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job.")]
+
+
+def score(
+    dataset: Annotated[str, typer.Argument(help="Dataset whose train samples are scored.")],
+    model: Model = None,
+    param: Params = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the job to its end.")] = False,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+) -> None:
+    """Start a score job: fine-tune, measure every sample, sort into core, edge and noise.
+
+    Example: gradsift score reviews --param num_train_epochs=2 --param core_fraction=0.3 --watch
+    """
+    params = read_params(param)
+    with connect(url, api_key) as client:
+        job_id = start_score(client, dataset, model, params)
+        if watch:
+            raise typer.Exit(watch_job(client, job_id))
+
+
+def watch(job: JobId, url: Url = DEFAULT_URL, api_key: ApiKey = None) -> None:
+    """Follow a job to its end; Ctrl-C leaves it running.
+
+    Exit code 0: succeeded, 1: failed, 2: cancelled, 130: Ctrl-C.
+
+    Example: gradsift watch 01JCQ4ZK8E
+    """
+    with connect(url, api_key) as client:
+        raise typer.Exit(watch_job(client, job))
+
+
+def cancel(job: JobId, url: Url = DEFAULT_URL, api_key: ApiKey = None) -> None:
+    """Cancel a job; it stops within one training step.
+
+    Example: gradsift cancel 01JCQ4ZK8E
+    """
+    with connect(url, api_key) as client:
+        state = client.cancel(job)["state"]
+    print(f"{job} is cancelled" if state == "cancelled" else f"{job} is {state} and will be cancelled")
+
+
+def jobs(
+    dataset: Annotated[str | None, typer.Option(help="Only jobs of this dataset.")] = None,
+    state: Annotated[
+        str | None, typer.Option(help="queued, running, succeeded, failed or cancelled.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+) -> None:
+    """List jobs, newest first.
+
+    Example: gradsift jobs --dataset reviews --state running
+    """
+    from app.cli.tables import print_table
+
+    with connect(url, api_key) as client:
+        found = client.jobs(dataset=dataset, state=state, limit=limit)
+    rows = [
+        [job["id"], job["kind"], job["dataset"], job["state"], _percent(job), job["created_at"]]
+        for job in found
+    ]
+    print_table(["job", "kind", "dataset", "state", "done", "created"], rows, empty="no jobs")
+
+
+def start_score(client: Client, dataset: str, model: str | None, params: dict[str, Any]) -> str:
+    """Starts the job and prints its id."""
+    body: dict[str, Any] = {"dataset": dataset, "kind": "score", "params": params}
+    if model is not None:
+        body["model"] = model
+    job_id = str(client.create_job(body)["id"])
+    print(job_id, flush=True)
+    return job_id
+
+
+def watch_job(client: Client, job_id: str) -> int:
+    """Shows the job's progress until it ends; the exit code of its outcome."""
+    job: Json = {}
+    try:
+        with _progress() as show:
+            for job in client.follow(job_id):
+                show(job)
+    except KeyboardInterrupt:
+        note(f"\nThe job goes on. Follow it: gradsift watch {job_id}. Stop it: gradsift cancel {job_id}.")
+        return INTERRUPTED
+    _print_end(job)
+    return JOB_EXIT_CODES[job["state"]]
+
+
+def _print_end(job: Json) -> None:
+    print(f"{job['id']} {job['state']}")
+    error = job.get("error")
+    if error:
+        note(f"error: {error['detail']} [{error['code']}]\nremedy: {error['remedy']}")
+    sizes = (job.get("result") or {}).get("sets")
+    if isinstance(sizes, dict):
+        print(", ".join(f"{count} {name}" for name, count in sizes.items()))
+
+
+def _percent(job: Json) -> str:
+    return f"{100 * job['progress']['fraction']:.0f}%"
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[Json], None]]:
+    """Gives the function that shows a job: a bar in a terminal, else a line at each phase and every tenth."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Lines().show
+        return
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("{task.fields[phase]}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TextColumn("{task.fields[speed]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("", total=1.0, phase="", speed="")
+
+        def show(job: Json) -> None:
+            at = job["progress"]
+            progress.update(bar, completed=at["fraction"], phase=_phase(job), speed=_speed(at))
+
+        yield show
+
+
+class _Lines:
+    """Progress for a log file: a line now and then."""
+
+    def __init__(self) -> None:
+        self._last: tuple[str, int] | None = None
+
+    def show(self, job: Json) -> None:
+        at = job["progress"]
+        now = (_phase(job), int(at["fraction"] * 10))
+        if now != self._last:
+            note(" ".join(filter(None, [now[0], _percent(job), _speed(at)])))
+        self._last = now
+
+
+def _phase(job: Json) -> str:
+    if job["state"] != "running":
+        return str(job["state"])
+    again = f" (attempt {job['attempt']})" if job["attempt"] > 1 else ""
+    return f"{job['progress']['phase']}{again}"
+
+
+def _speed(progress: Json) -> str:
+    words = []
+    if progress.get("samples_per_second"):
+        words.append(f"{progress['samples_per_second']:.0f} samples/s")
+    if progress.get("eta_seconds") is not None:
+        minutes, seconds = divmod(round(progress["eta_seconds"]), 60)
+        hours, minutes = divmod(minutes, 60)
+        words.append(f"{hours}:{minutes:02d}:{seconds:02d} left")
+    return ", ".join(words)

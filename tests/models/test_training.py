@@ -95,11 +95,14 @@ def test_coverage_is_the_whole_model(load_tiny: LoadTiny, make_data: MakeData) -
     assert {entry.name for entry in run.coverage} == set(parameters(classifier))
 
 
-def test_one_step_is_the_mean_loss_over_its_samples(load_tiny: LoadTiny, make_data: MakeData) -> None:
+@pytest.mark.parametrize("max_grad_norm", [None, 0.05])
+def test_one_step_is_the_mean_loss_over_its_samples(
+    load_tiny: LoadTiny, make_data: MakeData, max_grad_norm: float | None
+) -> None:
     """Seven samples as 4 + 3: the gradient is that of the mean over 7, not of the mean of two means."""
     classifier, twin = load_tiny(), load_tiny()
     data = make_data(classifier, 7)
-    config = changed(num_train_epochs=1, warmup_ratio=0.0, max_grad_norm=0.05, lr_scheduler_type="constant")
+    config = changed(num_train_epochs=1, max_grad_norm=max_grad_norm, lr_scheduler_type="constant")
     (result,) = start(classifier, data, config).steps()
     model = twin.model.train()
     losses = []
@@ -108,7 +111,8 @@ def test_one_step_is_the_mean_loss_over_its_samples(load_tiny: LoadTiny, make_da
         losses.append(functional.cross_entropy(model(input_ids=ids).logits, torch.tensor(data.labels[[i]])))
     mean = torch.stack(losses).mean()
     mean.backward()
-    assert torch.nn.utils.clip_grad_norm_(model.parameters(), 0.05) > 0.05
+    if max_grad_norm is not None:
+        assert torch.nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm) > max_grad_norm
     assert result.loss == pytest.approx(mean.item(), rel=1e-5)
     for ours, theirs in zip(classifier.model.parameters(), model.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-7)
@@ -239,13 +243,19 @@ def test_early_stopping_ends_at_an_epochs_end_and_stays_ended(
     data = make_data(classifier, 21)
     config = changed(num_train_epochs=9, learning_rate=0.0, early_stopping_patience=2)
     run = start(classifier, data, config, make_data(classifier, 6, seed=1))
-    results = list(run.steps())
+    results = []
+    for result in run.steps():
+        results.append(result)
+        if result.step == 2 * run.steps_per_epoch:
+            after_two_epochs = saved(run)
     assert len(results) == 3 * run.steps_per_epoch < run.total_steps
     assert results[-1].epoch_ended
     assert run.finished
     resumed = start(load_tiny(), data, config, make_data(classifier, 6, seed=1))
     resumed.load_state_dict(saved(run))
     assert resumed.finished
+    resumed.load_state_dict(after_two_epochs)
+    assert len(list(resumed.steps())) == run.steps_per_epoch
 
 
 def test_leaving_a_run_early_takes_the_hooks_out(load_tiny: LoadTiny, make_data: MakeData) -> None:
@@ -287,6 +297,9 @@ def test_an_overflowing_loss_scale_repeats_the_step_instead_of_losing_it(
         np.testing.assert_allclose(got.signals.grad_norm, wanted.signals.grad_norm, rtol=2e-3)
         np.testing.assert_allclose(got.signals.loss, wanted.signals.loss, rtol=2e-3)
     assert 1.0 < run._loss_scale.factor < 2.0**127
+    resumed = start(load_tiny(dropout=0.2), data)
+    resumed.load_state_dict(saved(run))
+    assert resumed._loss_scale.factor == run._loss_scale.factor
 
 
 def test_a_non_finite_score_names_its_samples_and_changes_nothing(

@@ -1,0 +1,125 @@
+"""A real Valkey, a real sample store, a tiny real model: jobs run in this process, without Celery."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from app.contracts import Claim, Dataset, Job, JobKind, ScoreParams, Task
+from app.services.datasets import put_dataset
+from app.services.ingest import Ingest
+from app.services.rows import row_from_json
+from app.services.scores import scores
+from app.settings import Settings
+from app.store.embedded import EmbeddedRedis
+from app.store.state import State, open_state
+from tests.models.tiny import build_tiny_bert
+from workers.runner import run_claimed
+
+TINY = "tiny"
+FAST = {"num_train_epochs": 2, "per_device_train_batch_size": 8, "max_length": 16, "learning_rate": 1e-3}
+Row = Mapping[str, Any]
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with EmbeddedRedis(tmp_path_factory.mktemp("workers-redis")) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_tiny_bert(tmp_path_factory.mktemp("model") / TINY)
+
+
+@pytest.fixture
+def settings(redis_url: str, tmp_path: Path, tiny_model: Path) -> Settings:
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / TINY).symlink_to(tiny_model)
+    return Settings(
+        redis_url=redis_url,
+        data_url=str(tmp_path),
+        key_prefix=f"t{uuid.uuid4().hex[:8]}",
+        allowed_models=(str(tiny_model),),
+        flush_seconds=0.0,
+        checkpoint_seconds=3600.0,
+    )
+
+
+@pytest.fixture
+def state(settings: Settings) -> Iterator[State]:
+    state = open_state(settings)
+    yield state
+    state.close()
+
+
+class Bench:
+    """Sends samples and runs jobs as the service does, without HTTP and Celery between."""
+
+    def __init__(self, state: State, settings: Settings, model: Path) -> None:
+        self.state = state
+        self.settings = settings
+        self.model = str(model)
+
+    def dataset(self, rows: list[Row], *, name: str = "d", task: Task = Task.CLASSIFICATION) -> Dataset:
+        dataset, _ = put_dataset(self.state, name, task, None, None)
+        self.send(dataset, rows)
+        return self.state.datasets.get(name)
+
+    def send(self, dataset: Dataset, rows: list[Row]) -> None:
+        ingest = Ingest(self.state, self.settings, dataset)
+        ingest.add([partial(row_from_json, msgspec.json.encode(row)) for row in rows])
+        assert ingest.report.rejected == []
+
+    def queue(self, dataset: str = "d", **params: Any) -> Job:
+        checked = ScoreParams.model_validate(FAST | params)
+        held = self.state.datasets.get(dataset)
+        job, _ = self.state.jobs.create(held, JobKind.SCORE, self.model, checked.model_dump(mode="json"))
+        return job
+
+    def claim(self, worker: str = "w") -> Claim:
+        claim = self.state.jobs.claim(worker, self.settings.lease_seconds)
+        assert claim is not None
+        return claim
+
+    def run(self, dataset: str = "d", **params: Any) -> Job:
+        job = self.queue(dataset, **params)
+        run_claimed(self.state, self.settings, self.claim())
+        return self.state.jobs.get(job.id)
+
+    def scores(self, ids: list[str], dataset: str = "d") -> list[dict[str, Any]]:
+        found = scores(self.state, self.state.datasets.get(dataset), ids)
+        assert None not in found
+        return [score for score in found if score is not None]
+
+
+@pytest.fixture
+def bench(state: State, settings: Settings, tiny_model: Path) -> Bench:
+    return Bench(state, settings, tiny_model)
+
+
+@pytest.fixture
+def make_rows() -> Callable[[int], list[Row]]:
+    """n short reviews of two labels."""
+
+    def make(count: int) -> list[Row]:
+        words = (
+            ("lovely soft dress", 1),
+            ("awful rough coat return", 0),
+            ("good fit", 1),
+            ("bad size not good", 0),
+        )
+        rows = []
+        for i in range(count):
+            text, label = words[i % len(words)]
+            rows.append({"id": f"s{i:04}", "text": f"{text} {'very ' * (i % 5)}{i}", "label": label})
+        return rows
+
+    return make

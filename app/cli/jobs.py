@@ -142,8 +142,8 @@ def _progress() -> Iterator[Callable[[Json], None]]:
         bar = progress.add_task("", total=1.0, phase="", speed="")
 
         def show(job: Json) -> None:
-            at = job["progress"]
-            progress.update(bar, completed=at["fraction"], phase=_phase(job), speed=_speed(at))
+            done = job["progress"]["fraction"]
+            progress.update(bar, completed=done, phase=_phase(job), speed=_speed(job))
 
         yield show
 
@@ -155,10 +155,9 @@ class _Lines:
         self._last: tuple[str, int] | None = None
 
     def show(self, job: Json) -> None:
-        at = job["progress"]
-        now = (_phase(job), int(at["fraction"] * 10))
+        now = (_phase(job), int(job["progress"]["fraction"] * 10))
         if now != self._last:
-            note(" ".join(filter(None, [now[0], _percent(job), _speed(at)])))
+            note(" ".join(filter(None, [now[0], _percent(job), _speed(job)])))
         self._last = now
 
 
@@ -169,8 +168,10 @@ def _phase(job: Json) -> str:
     return f"{job['progress']['phase']}{again}"
 
 
-def _speed(progress: Json) -> str:
-    words = []
+def _speed(job: Json) -> str:
+    if job["state"] != "running":
+        return ""  # what is left there is of an attempt that has ended
+    progress, words = job["progress"], []
     if progress.get("samples_per_second"):
         words.append(f"{progress['samples_per_second']:.0f} samples/s")
     if progress.get("eta_seconds") is not None:

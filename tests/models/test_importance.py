@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch.nn import functional
 
 from models.batching import LabelledTexts, tokenize
-from models.encoders import LoadedClassifier
+from models.encoders import LoadedClassifier, load_classifier
 from models.training import ScoringRun, TrainingConfig
 from tests.models.conftest import LoadTiny, MakeData
+from tests.models.tiny import build_tiny_gpt2
 
 
 def plain_norm(model: torch.nn.Module, data: LabelledTexts, index: int) -> float:
@@ -67,4 +69,15 @@ def test_importance_of_text_pairs(load_tiny: LoadTiny) -> None:
         tokenize(classifier.tokenizer, texts, pairs, 12), np.array([0, 1, 1, 0, 1], dtype=np.int64)
     )
     config = TrainingConfig(num_train_epochs=4, learning_rate=2e-3, per_device_train_batch_size=2)
+    assert_importance_is_its_definition(classifier, data, config)
+
+
+def test_importance_under_a_decoder(tmp_path: Path) -> None:
+    """GPT-2: causal, padded with its end token, tied to nothing of its batch mates."""
+    no_dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    folder = str(build_tiny_gpt2(tmp_path / "gpt2"))
+    classifier = load_classifier(folder, num_labels=2, seed=0, config_overrides=no_dropout)
+    texts = ["good dress", "", "the shirt was not very good", "bad", "lovely lovely lovely fit", "soft coat"]
+    data = LabelledTexts(tokenize(classifier.tokenizer, texts, None, 32), np.arange(6, dtype=np.int64) % 2)
+    config = TrainingConfig(num_train_epochs=3, learning_rate=2e-3, per_device_train_batch_size=4)
     assert_importance_is_its_definition(classifier, data, config)

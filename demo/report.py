@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -15,12 +15,11 @@ from demo.slips import is_slip
 
 SHOWN = 10
 LINE_SECONDS = 10.0
-POLL_SECONDS = 0.3
 TEXT_CHARACTERS = 60
 
 
-def follow(console: Console, read_job: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Shows a job's progress until it has succeeded, and returns it: a bar in a terminal, else lines."""
+def follow(console: Console, events: Iterable[Mapping[str, Any]]) -> None:
+    """Shows a job's progress until its events end: a bar in a terminal, else a line now and then."""
     columns = (
         TextColumn("{task.description:<16}"),
         BarColumn(),
@@ -31,18 +30,14 @@ def follow(console: Console, read_job: Callable[[], dict[str, Any]]) -> dict[str
     said = time.monotonic()
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("queued", total=1.0, note="")
-        while True:
-            job = read_job()
+        for job in events:
             progress = job["progress"]
             note = _note(progress)
             bar.update(task, description=progress["phase"], completed=progress["fraction"], note=note)
-            if job["state"] == "succeeded":
-                bar.update(task, description="done", completed=1.0, note="")
-                return job
             if not console.is_terminal and time.monotonic() - said >= LINE_SECONDS:
                 said = time.monotonic()
                 console.print(f"  {progress['phase']}: {progress['fraction']:.0%}  {note}")
-            time.sleep(POLL_SECONDS)
+        bar.update(task, description="done", completed=1.0, note="")
 
 
 def _note(progress: Mapping[str, Any]) -> str:
@@ -57,19 +52,23 @@ def _note(progress: Mapping[str, Any]) -> str:
 
 def print_results(console: Console, rows: Sequence[Mapping[str, str]], placed: Sequence[Placed]) -> None:
     by_id = {row["id"]: row for row in rows}
-    console.print(_extremes(f"The {SHOWN} most important samples", placed[:SHOWN], by_id))
-    console.print(_extremes(f"The {SHOWN} least important samples", placed[: -SHOWN - 1 : -1], by_id))
-    console.print(_sets(placed, by_id))
+    console.print(f"\nThe {SHOWN} most important samples", style="bold")
+    console.print(_samples(placed[:SHOWN], by_id))
+    console.print(f"\nThe {SHOWN} least important samples, the least first", style="bold")
+    console.print(_samples(placed[: -SHOWN - 1 : -1], by_id))
+    slips = [sample for sample in placed if is_slip(by_id[sample.id])]
+    share = len(slips) / len(placed)
+    console.print(f"\nThe sets, and where the {len(slips)} known label slips are", style="bold")
+    console.print(_sets(placed, slips))
     console.print(
-        "A label slip is a review whose stars contradict its label; the stars were never sent. This version\n"
-        "sorts by importance alone (policy seed). A wrong label pulls hard on the model, so most slips rank\n"
-        "high and land in the core: look at the top of the core before training on it.",
-        highlight=False,
+        f"A label slip is a review whose stars contradict its label: {share:.1%} of all. The stars were\n"
+        "never sent. This version sorts by importance alone (policy seed), and a wrong label pulls hard on\n"
+        "a model: look at the top of the core before training on it.",
     )
 
 
-def _extremes(title: str, samples: Sequence[Placed], by_id: Mapping[str, Mapping[str, str]]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", expand=False)
+def _samples(samples: Sequence[Placed], by_id: Mapping[str, Mapping[str, str]]) -> Table:
+    table = Table()
     table.add_column("id", justify="right")
     table.add_column("importance", justify="right")
     table.add_column("label", no_wrap=True)
@@ -83,14 +82,8 @@ def _extremes(title: str, samples: Sequence[Placed], by_id: Mapping[str, Mapping
     return table
 
 
-def _sets(placed: Sequence[Placed], by_id: Mapping[str, Mapping[str, str]]) -> Table:
-    slips = [sample for sample in placed if is_slip(by_id[sample.id])]
-    base = len(slips) / len(placed)
-    table = Table(
-        title=f"Sets, and where the {len(slips)} known label slips are (base rate {base:.1%})",
-        title_justify="left",
-        title_style="bold",
-    )
+def _sets(placed: Sequence[Placed], slips: Sequence[Placed]) -> Table:
+    table = Table()
     for name in ("set", "samples", "slips", "slip rate", "of all slips"):
         table.add_column(name, justify="left" if name == "set" else "right")
     for name in SETS:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from subprocess import TimeoutExpired
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import httpx
 from rich.console import Console
@@ -25,7 +25,7 @@ from demo.scenario import (
     RequestFailed,
     Row,
     all_placed,
-    job_state,
+    job_events,
     read_reviews,
     send_samples,
     start_job,
@@ -43,7 +43,7 @@ def main() -> int:
     serve = parser.parse_args().serve
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
-    console = Console(width=None if sys.stdout.isatty() else 110)
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     try:
         _demo(console, serve=serve)
     except KeyboardInterrupt:
@@ -64,28 +64,24 @@ def _demo(console: Console, *, serve: bool) -> None:
     console.print("Starting GradSift: an embedded Valkey, one worker and the API, in a temporary directory")
     with running_service() as service, httpx.Client(base_url=service.address, timeout=60.0) as client:
         console.print(f"Ready at {service.address}")
-        _score(console, client, service, rows)
+        _score(console, client, rows)
         where = f"{service.address}/v1/datasets/{DATASET}"
         if serve:
-            console.print(f"Look further:  curl '{where}/sets/core?limit=5'   (or {service.address}/docs)")
+            console.print(f"Look further: curl '{where}/sets/core?limit=5', or open {service.address}/docs")
             _serve_until_interrupted(console, service)
         else:
             console.print("Look further: `make demo SERVE=1` leaves it running and prints where to ask.")
     console.print("Everything is stopped and the temporary directory is gone.")
 
 
-def _score(console: Console, client: httpx.Client, service: Service, rows: Sequence[Row]) -> None:
+def _score(console: Console, client: httpx.Client, rows: Sequence[Row]) -> None:
     send_samples(client, rows)
     console.print(f"Sent {len(rows):,} clothing reviews, each with its label (recommended or not)")
     job_id = start_job(client)
     console.print(f"Job {job_id}: fine-tunes two layers of MiniLM for three epochs and scores on the way")
 
-    def read_job() -> dict[str, Any]:
-        service.check_alive()
-        return job_state(client, job_id)
-
     began = time.monotonic()
-    follow(console, read_job)
+    follow(console, job_events(client, job_id))
     console.print(f"The job succeeded in {time.monotonic() - began:.0f} s")
     print_results(console, rows, all_placed(client))
 

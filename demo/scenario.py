@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,13 @@ DATASET = "reviews"
 LABELS = {"0": "not recommended", "1": "recommended"}
 SETS = ("core", "edge", "noise")
 ROWS_A_REQUEST = 500
+QUIET_SECONDS = 120.0
+"""No event for so long: a worker that died would be replaced well before."""
 PARAMS: dict[str, Any] = {
     "num_train_epochs": 3,
     "learning_rate": 1e-4,
     "per_device_train_batch_size": 32,
-    "max_length": 80,
+    "max_length": 64,
     "model_config": {"num_hidden_layers": 2},
     "core_fraction": 0.5,
     "noise_fraction": 0.1,
@@ -63,17 +66,28 @@ def start_job(client: httpx.Client) -> str:
     return str(ask(client, "POST", "/v1/jobs", body)["id"])
 
 
-def job_state(client: httpx.Client, job_id: str) -> dict[str, Any]:
-    """The job as it is now.
+def job_events(client: httpx.Client, job_id: str) -> Iterator[dict[str, Any]]:
+    """The job at every change, as server-sent events, until it has succeeded.
 
     Raises:
-        RequestFailed: it has failed or was cancelled.
+        RequestFailed: it has failed or was cancelled, or the events ended before the job did.
     """
-    job = ask(client, "GET", f"/v1/jobs/{job_id}")
-    if job["state"] in ("failed", "cancelled"):
-        error = job["error"] or {"code": job["state"], "detail": "", "remedy": ""}
-        raise RequestFailed(f"the job ended: {error['code']}. {error['detail']} {error['remedy']}".strip())
-    return job
+    timeout = httpx.Timeout(60.0, read=QUIET_SECONDS)
+    with client.stream("GET", f"/v1/jobs/{job_id}/events", timeout=timeout) as response:
+        if not response.is_success:
+            raise RequestFailed(f"the events of the job answered {response.status_code}")
+        for line in response.iter_lines():
+            if not line.startswith("data:"):
+                continue
+            job: dict[str, Any] = json.loads(line.removeprefix("data:"))
+            yield job
+            if job["state"] == "succeeded":
+                return
+            if job["state"] in ("failed", "cancelled"):
+                error = job["error"] or {"code": job["state"], "detail": "", "remedy": ""}
+                text = f"the job ended: {error['code']}. {error['detail']} {error['remedy']}"
+                raise RequestFailed(text.strip())
+    raise RequestFailed("the events of the job ended before the job did")
 
 
 def all_placed(client: httpx.Client) -> list[Placed]:

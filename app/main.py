@@ -76,7 +76,7 @@ async def _keep_queue_moving(service: Service) -> None:
 
 def _reap(service: Service) -> None:
     store = service.state.jobs
-    for job_id in store.reap(service.settings.max_crashes):
+    for job_id in store.reap(service.settings.max_crashes, after_uptime=service.settings.lease_seconds):
         JOBS_REAPED.inc()
         log.warning("job taken back from a worker that died", job_id=job_id)
     if store.waiting() and not store.hints():

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from celery import Celery
+from kombu.exceptions import OperationalError
 
+from app.logs import get_logger
 from app.settings import Settings
 from app.store.keys import QUEUE_NAME, Keys
 
 RUN_NEXT = "gradsift.run_next"
+log = get_logger(__name__)
 
 
 def broker_url(redis_url: str) -> str:
@@ -54,5 +57,11 @@ def make_celery(settings: Settings) -> Celery:
 
 
 def send_hint(celery: Celery) -> None:
-    """One message to whichever worker is free: look into the queue."""
-    celery.send_task(RUN_NEXT, retry=False, ignore_result=True)
+    """One message to whichever worker is free: look into the queue.
+
+    A message that cannot be sent is no failure: the job is recorded, and the reaper hints again.
+    """
+    try:
+        celery.send_task(RUN_NEXT, retry=False, ignore_result=True)
+    except OperationalError as error:
+        log.warning("hint not sent", error=str(error))

@@ -193,8 +193,14 @@ class JobStore:
             raise StaleWorker("stale_worker", f"job {claim.job.id} is no longer this worker's")
 
     # -- keeping the queue moving ----------------------------------------------------------------------
-    def reap(self, max_crashes: int) -> list[str]:
-        """Takes back the jobs of workers that stopped renewing; answers their ids."""
+    def reap(self, max_crashes: int, *, after_uptime: float = 0.0) -> list[str]:
+        """Takes back the jobs of workers that stopped renewing; answers their ids.
+
+        While the server itself was away nobody could renew: a server that has not been up for `after_uptime`
+        seconds has no say in who stopped.
+        """
+        if cast("dict[str, int]", self._client.info("server"))["uptime_in_seconds"] < after_uptime:
+            return []
         error = JobError(
             code="worker_lost",
             detail=f"the job's worker died {max_crashes} times while it ran",

@@ -21,10 +21,12 @@ Li et al., "Large language models can be strong differentially private learners"
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+
+from models.gradients.grams import GramCache
 
 
 def accumulator_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -99,23 +101,34 @@ class OuterGradient(SampleGradient):
 class LookupGradient(SampleGradient):
     """``sum_t e(ids_it) b_it^T`` with ``ids`` ``(batch, rows)`` and ``b`` ``(batch, rows, dim)``.
 
-    Rows of the padding index must already be zero in ``b``: the embedding gives them no gradient.
+    Rows whose id is ``padding_idx`` get no gradient from the embedding and do not count.
     """
 
     ids: Tensor
     b: Tensor
+    padding_idx: int | None = None
+    grams: GramCache = field(default_factory=GramCache)
 
     def norm_sq(self) -> Tensor:
-        same_token = (self.ids.unsqueeze(2) == self.ids.unsqueeze(1)).to(self.b.dtype)
-        return row_dot(torch.bmm(self.b, self.b.mT), same_token)
+        same_token = self.ids.unsqueeze(2) == self.ids.unsqueeze(1)
+        if self.padding_idx is not None:
+            same_token &= (self.ids != self.padding_idx).unsqueeze(2)
+        return row_dot(self.grams.gram(self.b), same_token)
+
+    @property
+    def rows(self) -> Tensor:
+        """b with the rows of the padding index set to zero."""
+        if self.padding_idx is None:
+            return self.b
+        return self.b.masked_fill((self.ids == self.padding_idx).unsqueeze(2), 0.0)
 
     def dot(self, direction: Tensor) -> Tensor:
-        return row_dot(direction[self.ids].to(self.b.dtype), self.b)
+        return row_dot(direction[self.ids].to(self.b.dtype), self.rows)
 
     def materialised(self, shape: torch.Size) -> Tensor:
         table = self.b.new_zeros(len(self.ids), *shape)
         index = self.ids.unsqueeze(2).expand_as(self.b)
-        return table.scatter_add_(1, index, self.b)
+        return table.scatter_add_(1, index, self.rows)
 
 
 def inner(left: SampleGradient, right: SampleGradient) -> Tensor:
@@ -126,7 +139,7 @@ def inner(left: SampleGradient, right: SampleGradient) -> Tensor:
         return _inner_outer(left, right)
     if isinstance(left, LookupGradient) and isinstance(right, LookupGradient):
         same_token = (left.ids.unsqueeze(2) == right.ids.unsqueeze(1)).to(left.b.dtype)
-        return row_dot(torch.bmm(left.b, right.b.mT), same_token)
+        return row_dot(torch.bmm(left.rows, right.rows.mT), same_token)
     if isinstance(left, OuterGradient) and isinstance(right, LookupGradient):
         return _inner_outer_lookup(left, right)
     if isinstance(left, LookupGradient) and isinstance(right, OuterGradient):
@@ -145,7 +158,7 @@ def _inner_outer_lookup(outer: OuterGradient, lookup: LookupGradient) -> Tensor:
     vocabulary, dim = (outer.a, outer.b) if outer.transposed else (outer.b, outer.a)
     index = lookup.ids.unsqueeze(1).expand(-1, vocabulary.shape[1], -1)
     at_tokens = vocabulary.gather(2, index)
-    return row_dot(torch.bmm(dim, lookup.b.mT), at_tokens)
+    return row_dot(torch.bmm(dim, lookup.rows.mT), at_tokens)
 
 
 def summed_norm_sq(uses: list[SampleGradient]) -> Tensor:

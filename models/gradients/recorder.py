@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from models.gradients.forms import SampleGradient, summed_norm_sq
+from models.gradients.grams import GramCache
+from models.gradients.rows import RowScout
 
 if TYPE_CHECKING:
     from models.gradients.rules.base import Site
@@ -59,6 +61,8 @@ class Recorder:
         self._expected: dict[int, list[int]] = {}
         self._balances: dict[int, _Balance] = {}
         self.unexplained: dict[int, str] = {}
+        self.scout = RowScout()
+        self.grams = GramCache()
 
     def suspend(self) -> None:
         """A forward without gradients begins: nothing in it is ours."""

@@ -69,8 +69,7 @@ class _ObservedEmbedding(torch.autograd.Function):
         )
         rows = gradient.reshape(len(gradient), -1, gradient.shape[-1])
         tokens = ids.reshape(len(ids), -1).expand(len(gradient), -1)
-        if ctx.padding_idx is not None:
-            rows = rows.masked_fill((tokens == ctx.padding_idx).unsqueeze(2), 0.0)
-        ctx.recorder.observe(table, LookupGradient(tokens, rows))
-        ctx.recorder.expect(table, total)
+        recorder: Recorder = ctx.recorder
+        recorder.observe(table, LookupGradient(tokens, rows, ctx.padding_idx, recorder.grams))
+        recorder.expect(table, total)
         return total, None, None, None, None

@@ -12,7 +12,7 @@ from transformers.pytorch_utils import Conv1D
 
 from models.gradients.recorder import Recorder
 from models.gradients.rules.base import Rule, Site, autocast_dtype, first_argument, through
-from models.gradients.rules.product import observe_bias, observe_weight
+from models.gradients.rules.product import grad_input, observe_bias, observe_weight
 
 
 class LinearRule(Rule):
@@ -66,13 +66,17 @@ class _ObservedLinear(torch.autograd.Function):
         inputs, matrix = ctx.saved_tensors
         with torch.autocast(gradient.device.type, enabled=False):
             grad_values = grad_weight = grad_bias = None
-            if ctx.needs_input_grad[0]:
-                grad_values = (gradient @ (matrix.mT if ctx.transposed else matrix)).to(ctx.values_dtype)
             weight, bias = ctx.parameters
             rows = gradient.reshape(len(gradient), -1, gradient.shape[-1])
+            spans = ctx.recorder.scout.spans(rows)
+            if ctx.needs_input_grad[0]:
+                grad_rows = grad_input(rows, matrix.mT if ctx.transposed else matrix, spans)
+                grad_values = grad_rows.view(inputs.shape).to(ctx.values_dtype)
             if ctx.needs_input_grad[1]:
                 a = inputs.reshape(len(inputs), -1, inputs.shape[-1])
-                grad_weight = observe_weight(ctx.recorder, weight, a, rows, transposed=ctx.transposed)
+                grad_weight = observe_weight(
+                    ctx.recorder, weight, a, rows, transposed=ctx.transposed, spans=spans
+                )
             if ctx.needs_input_grad[2]:
                 grad_bias = observe_bias(ctx.recorder, bias, rows)
         return grad_values, grad_weight, grad_bias, None, None, None

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
 Label = str | int | float
 SCORE_FORMULA = "grad-norm-mean/1"
@@ -131,15 +131,32 @@ class JobState(StrEnum):
         return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 
-def _no_bool(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("a number is wanted, not a boolean")  # noqa: TRY004 - pydantic reports ValueErrors
-    return value
+def _encodable(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("half of a surrogate pair is no character") from None
+    return text
 
 
-Count = Annotated[int, BeforeValidator(_no_bool)]
-Real = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
-ConfigValue = str | int | float | bool | None
+# JSON has types of its own: "3" is no number, 1 is no boolean, and a lone surrogate cannot be stored.
+Text = Annotated[str, Field(strict=True), AfterValidator(_encodable)]
+Count = Annotated[int, Field(strict=True)]
+Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Flag = Annotated[bool, Field(strict=True)]
+ConfigValue = Text | Count | Real | Flag | None
+
+
+class PeftParams(Strict):
+    """Adapters instead of the whole model. Names are those of peft's `LoraConfig`."""
+
+    method: Literal["lora"] = "lora"
+    r: Count = Field(default=8, ge=1, le=1024)
+    lora_alpha: Real = Field(default=16, gt=0, le=65536)
+    lora_dropout: Real = Field(default=0, ge=0, lt=1)
+    target_modules: list[Text] | None = Field(
+        default=None, min_length=1, max_length=100, description="Ends of module names; null: peft's choice."
+    )
 
 
 class ScoreParams(Strict):
@@ -155,13 +172,16 @@ class ScoreParams(Strict):
     optim: Literal["adamw_torch"] = "adamw_torch"
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
     seed: Count = Field(default=42, ge=0, lt=2**32)
-    bf16: bool = False
-    fp16: bool = False
+    bf16: Flag = False
+    fp16: Flag = False
     max_length: Count = Field(default=128, ge=8, le=8192, description="Tokens; longer texts are cut.")
-    model_config_: dict[str, ConfigValue] = Field(
+    model_config_: dict[Text, ConfigValue] = Field(
         default_factory=dict,
         alias="model_config",
         description='Overrides of the model\'s config, such as `{"num_hidden_layers": 2}`.',
+    )
+    peft: PeftParams | None = Field(
+        default=None, description="Train adapters and the head alone; null: all parameters."
     )
     policy: Literal["seed"] = "seed"
     core_fraction: Real = Field(default=0.5, ge=0, le=1)
@@ -176,7 +196,7 @@ class ScoreParams(Strict):
     early_stopping_patience: Count | None = Field(
         default=None, ge=1, le=1000, description="Epochs without a better validation loss; null: off."
     )
-    fresh: bool = Field(
+    fresh: Flag = Field(
         default=False, description="Start a new lineage instead of continuing the present one."
     )
 

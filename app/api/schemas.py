@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt
 
 from app.contracts import (
-    ConfigValue,
     JobError,
     JobKind,
     JobState,
@@ -16,10 +15,11 @@ from app.contracts import (
     Split,
     Strict,
     Task,
+    Text,
     Timestamp,
 )
 
-LabelValue = StrictStr | StrictInt | StrictFloat
+LabelValue = Text | StrictInt | StrictFloat
 SetValue = Literal["core", "edge", "noise", "unscored"]
 
 
@@ -31,7 +31,7 @@ class DatasetIn(Strict):
         max_length=10_000,
         description="Class index = position. Left out: taken from the data, sorted, by the first job.",
     )
-    description: Annotated[str, Field(max_length=4096)] | None = None
+    description: Annotated[Text, Field(max_length=4096)] | None = None
 
 
 class LabelCount(BaseModel):
@@ -122,7 +122,7 @@ class Score(BaseModel):
 
 
 class LookupIn(Strict):
-    ids: list[StrictStr] = Field(description="Up to 10,000.")
+    ids: list[Text] = Field(description="Up to 10,000.")
 
 
 class LookupOut(BaseModel):
@@ -154,11 +154,11 @@ class SamplePage(BaseModel):
 
 
 class JobIn(Strict):
-    dataset: StrictStr
+    dataset: Text
     kind: JobKind
-    model: Annotated[StrictStr, Field(min_length=1, max_length=1024)] = "demo"
+    model: Annotated[Text, Field(min_length=1, max_length=1024)] = "demo"
     params: ScoreParams = Field(default_factory=ScoreParams)
-    webhook: str | None = None
+    webhook: Text | None = None
 
 
 class JobOut(BaseModel):
@@ -174,7 +174,7 @@ class JobOut(BaseModel):
     created_at: Timestamp
     started_at: Timestamp | None
     finished_at: Timestamp | None
-    params: dict[str, ConfigValue | dict[str, ConfigValue]]
+    params: ScoreParams
     lineage: str | None
     result: dict[str, Any] | None
     error: JobError | None

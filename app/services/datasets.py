@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from app.contracts import Dataset, Label, Lineage, SetVersion, Task
+from app.contracts import Dataset, Label, Lineage, SetVersion, Task, now
 from app.errors import Conflict, Invalid, NotFound
-from app.store.artifacts import ArtifactStore
+from app.services.jobs_left import clean_up_ended
+from app.services.rows import MAX_LABEL_CHARS, known_labels
+from app.settings import Settings
 from app.store.samples import StoredLabel
 from app.store.state import State
+
+ID_BUCKETS = 16_384
 
 
 @dataclass(frozen=True)
@@ -29,48 +34,90 @@ def put_dataset(
     """The dataset of that name, and whether it was made now.
 
     Raises:
-        Conflict: it exists with another task or other labels.
+        Conflict: it exists with another task or other labels, or with samples of labels that are left out.
     """
     checked = None if labels is None else _check_labels(task, labels)
-    dataset, created = state.datasets.create(name, task, checked, description)
-    if created:
-        state.samples.create(dataset)
-        state.make_durable()
-        return dataset, True
+    if state.datasets.find(name) is None:
+        made = _make(state, name, task, checked, description)
+        if made is not None:
+            return made, True
+    dataset = state.datasets.get(name)
     if dataset.task is not task:
         raise Conflict("dataset_exists", f"dataset {name!r} exists with task {dataset.task.value!r}")
     if checked is not None:
-        held = state.datasets.fix_labels(dataset, checked) if dataset.labels is None else dataset.labels
-        if [StoredLabel.of(label).text for label in held] != [
-            StoredLabel.of(label).text for label in checked
-        ]:
+        held = _fix_labels(state, dataset, checked) if dataset.labels is None else dataset.labels
+        if _texts(held) != _texts(checked):
             raise Conflict("dataset_exists", f"dataset {name!r} exists with other labels")
     if description is not None:
         state.datasets.describe(dataset, description)
-    state.samples.create(dataset)  # a crash may have come between the two halves of its creation
     state.make_durable()
     return state.datasets.get(name), False
 
 
+def _make(
+    state: State, name: str, task: Task, labels: tuple[Label, ...] | None, description: str | None
+) -> Dataset | None:
+    """A new dataset; None if somebody else was quicker. Its table is there before anyone knows its name."""
+    dataset = Dataset(
+        uid=secrets.token_hex(6),
+        name=name,
+        task=task,
+        labels=labels,
+        description=description,
+        created_at=now(),
+        id_buckets=ID_BUCKETS,
+    )
+    state.samples.create(dataset)
+    if not state.datasets.register(dataset):
+        state.samples.drop(dataset)
+        return None
+    state.make_durable()
+    return dataset
+
+
+def _fix_labels(state: State, dataset: Dataset, labels: tuple[Label, ...]) -> tuple[Label, ...]:
+    """Fixes labels that come after samples did; they must name every label that is in use.
+
+    Raises:
+        Conflict: a sample would be left without a class.
+    """
+    with state.datasets.writing(dataset):
+        in_use = {row["label"] for row in state.samples.counts(dataset) if row["label"] is not None}
+        left_out = sorted(in_use - set(_texts(labels)))
+        if left_out:
+            raise Conflict(
+                "unknown_label",
+                f"samples of {dataset.name!r} have labels that are not listed: {', '.join(left_out[:5])}",
+                remedy="Name every label that is in use, or send those samples again with another one.",
+            )
+        return state.datasets.fix_labels(dataset, labels)
+
+
+def _texts(labels: tuple[Label, ...]) -> list[str]:
+    return [StoredLabel.of(label).text for label in labels]
+
+
 def summary(state: State, dataset: Dataset) -> DatasetSummary:
     splits: Counter[str] = Counter()
-    labels: Counter[StoredLabel | None] = Counter()
+    labels: Counter[str | None] = Counter()
+    sent: dict[str, StoredLabel] = {}
     for row in state.samples.counts(dataset):
         splits[row["split"]] += row["count_all"]
-        label = None if row["label"] is None else StoredLabel(row["label"], row["label_number"])
-        labels[label] += row["count_all"]
+        labels[row["label"]] += row["count_all"]
+        if row["label"] is not None and (row["label_number"] or row["label"] not in sent):
+            sent[row["label"]] = StoredLabel(row["label"], row["label_number"])
     current = [version for version in state.sets.versions(dataset) if version.version == dataset.set_version]
     return DatasetSummary(
         dataset=dataset,
         samples=sum(splits.values()),
         splits=dict(splits),
-        labels=[(None if label is None else label.value(), labels[label]) for label in _sorted(labels)],
+        labels=_shown_counts(labels, sent | (known_labels(dataset) or {})),
         sets=current[0] if current else None,
         lineage=None if dataset.lineage is None else state.datasets.lineage(dataset, dataset.lineage),
     )
 
 
-def delete_dataset(state: State, dataset: Dataset) -> None:
+def delete_dataset(state: State, settings: Settings, dataset: Dataset) -> None:
     """Deletes the dataset with all that belongs to it; a job that runs on it is cancelled."""
     job_ids = state.jobs.unfinished_of(dataset.uid)
     for job_id in job_ids:
@@ -79,10 +126,8 @@ def delete_dataset(state: State, dataset: Dataset) -> None:
         state.datasets.forget(dataset)
         state.samples.drop(dataset)
     state.make_durable()
-
-
-def remove_job_files(data_url: str, job_id: str) -> None:
-    ArtifactStore(data_url, job_id).remove_all()
+    for job_id in job_ids:
+        clean_up_ended(state, settings, job_id)
 
 
 def train_counts(state: State, dataset: Dataset) -> dict[str, int]:
@@ -112,6 +157,8 @@ def _check_labels(task: Task, labels: tuple[Label, ...]) -> tuple[Label, ...]:
         stored = [StoredLabel.of(label) for label in labels]
     except ValueError as error:
         raise Invalid("invalid_label", str(error)) from error
+    if not all(0 < len(one.text) <= MAX_LABEL_CHARS for one in stored):
+        raise Invalid("invalid_label", f"a label has 1 to {MAX_LABEL_CHARS} characters")
     if len({one.text for one in stored}) != len(stored):
         raise Invalid("invalid_label", "the labels name the same class twice")
     if task is Task.RELEVANCE and not all(one.number and float(one.text) >= 0 for one in stored):
@@ -119,5 +166,10 @@ def _check_labels(task: Task, labels: tuple[Label, ...]) -> tuple[Label, ...]:
     return labels
 
 
-def _sorted(labels: Counter[StoredLabel | None]) -> list[StoredLabel | None]:
-    return sorted(labels, key=lambda label: (label is None, label is not None and label.order_key()))
+def _shown_counts(
+    counts: Counter[str | None], shown: dict[str, StoredLabel]
+) -> list[tuple[Label | None, int]]:
+    """Counts by class, whether it was sent as 1 or as "1"; those without a label last."""
+    classes = sorted((shown[text] for text in counts if text is not None), key=StoredLabel.order_key)
+    unlabelled: list[tuple[Label | None, int]] = [(None, counts[None])] if counts[None] else []
+    return [(one.value(), counts[one.text]) for one in classes] + unlabelled

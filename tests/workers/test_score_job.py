@@ -169,7 +169,7 @@ def test_deleting_the_dataset_cancels_its_job(bench: Bench, make_rows: MakeRows)
     dataset = bench.dataset(make_rows(12))
     job = bench.queue()
     claim = bench.claim()
-    delete_dataset(bench.state, dataset)
+    delete_dataset(bench.state, bench.settings, dataset)
     run_claimed(bench.state, bench.settings, claim)
     assert bench.state.jobs.get(job.id).state is JobState.CANCELLED
 
@@ -203,3 +203,18 @@ def test_pages_of_a_version_hold_each_member_once(bench: Bench, make_rows: MakeR
             if cursor is None:
                 break
     assert sorted(seen) == ids(rows)
+
+
+def test_adapters_alone_are_scored_and_the_coverage_says_so(bench: Bench, make_rows: MakeRows) -> None:
+    rows = make_rows(16)
+    bench.dataset(rows)
+    whole = bench.run()
+    job = bench.run(peft={"r": 4})
+    assert job.state is JobState.SUCCEEDED, job.error
+    assert job.lineage != whole.lineage
+    assert job.result is not None
+    coverage = job.result["coverage"]
+    assert coverage["adapter_values"] == 2 * 2 * 2 * 4 * 32
+    assert coverage["values"] == coverage["adapter_values"] + 2 * 32 + 2  # and the head
+    assert coverage["frozen_values"] > coverage["values"]
+    assert {score["visits"] for score in bench.scores(ids(rows))} == {2}

@@ -14,15 +14,15 @@ def open_lineage(
 ) -> tuple[Lineage, int]:
     """The lineage, and the number of this run in it; the same for every attempt of the job.
 
-    The dataset's present lineage is continued when model, revision, trainable parameters, formula and config
-    overrides agree; otherwise, or with `fresh`, a new one begins.
+    The dataset's present lineage is continued when model, revision, trainable parameters, formula, config
+    overrides and adapters agree; otherwise, or with `fresh`, a new one begins.
     """
     mine = Lineage(
         id=f"lin_{claim.job.id.removeprefix('job_')}",
         model=claim.job.model,
         revision=classifier.revision,
         trainable=trainable_signature(classifier.model),
-        settings=json.dumps(params.model_config_, sort_keys=True),
+        settings=_settings(params),
         created_at=now(),
     )
     present = None if dataset.lineage is None else state.datasets.lineage(dataset, dataset.lineage)
@@ -35,3 +35,9 @@ def open_lineage(
     state.datasets.show_lineage_if_first(dataset, lineage)
     state.jobs.set_lineage(claim, lineage.id)
     return lineage, run
+
+
+def _settings(params: ScoreParams) -> str:
+    """What changes the model beyond its files."""
+    shown = params.model_dump(mode="json", include={"model_config_", "peft"})
+    return json.dumps(shown, sort_keys=True)

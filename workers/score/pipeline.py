@@ -16,6 +16,7 @@ from app.store.model_places import find_model
 from app.store.state import State
 from models.batching import LabelledTexts, tokenize
 from models.encoders import LoadedClassifier, load_classifier
+from models.encoders.adapters import LoraSettings, adapter_values, add_lora
 from models.training import ScoringRun, TrainingConfig, pick_device
 from workers.lease import JobLease
 from workers.score.book import ScoreBook
@@ -65,7 +66,7 @@ class ScoreJob:
         sets = publish_sets(self._state, dataset, self._claim, lineage.id, self._params, book.records)
         log.info("sets published", version=sets.version, sizes=sets.sizes)
         return {
-            **_described(data, run, sets, lineage, history),
+            **_described(data, classifier, run, sets, lineage, history),
             "steps": training.last_step,
             "data_version": version,
             "seconds": round(time.monotonic() - started, 2),
@@ -90,13 +91,17 @@ class ScoreJob:
 
     def _load_model(self, classes: int) -> LoadedClassifier:
         place = find_model(self._claim.job.model, self._settings)
-        return load_classifier(
+        classifier = load_classifier(
             place.source,
             num_labels=classes,
             seed=self._params.seed,
             config_overrides=self._params.model_config_,
             local_files_only=place.local,
         )
+        if self._params.peft is not None:
+            adapters = LoraSettings(**self._params.peft.model_dump(exclude={"method"}))
+            add_lora(classifier.model, adapters, seed=self._params.seed)
+        return classifier
 
     def _training_run(self, classifier: LoadedClassifier, data: JobData) -> ScoringRun:
         train = self._tokenized(classifier, data.train)
@@ -163,9 +168,13 @@ def _training_config(params: ScoreParams) -> TrainingConfig:
 
 
 def _described(
-    data: JobData, run: ScoringRun, sets: SetVersion, lineage: Lineage, history: EpochHistory
+    data: JobData,
+    classifier: LoadedClassifier,
+    run: ScoringRun,
+    sets: SetVersion,
+    lineage: Lineage,
+    history: EpochHistory,
 ) -> dict[str, Any]:
-    rules = Counter(parameter.rule for parameter in run.coverage)
     return {
         "set_version": sets.version,
         "sets": sets.sizes,
@@ -178,9 +187,17 @@ def _described(
         "epochs": history.epochs,
         "lineage": lineage.id,
         "model_revision": lineage.revision,
-        "coverage": {
-            "parameters": len(run.coverage),
-            "values": sum(math.prod(parameter.shape) for parameter in run.coverage),
-            "rules": dict(rules),
-        },
+        "coverage": _coverage(classifier, run),
+    }
+
+
+def _coverage(classifier: LoadedClassifier, run: ScoringRun) -> dict[str, Any]:
+    """What the gradient norms are over: every trainable parameter, by rule, and what does not train."""
+    covered = sum(math.prod(parameter.shape) for parameter in run.coverage)
+    return {
+        "parameters": len(run.coverage),
+        "values": covered,
+        "frozen_values": sum(parameter.numel() for parameter in classifier.model.parameters()) - covered,
+        "adapter_values": adapter_values(classifier.model),
+        "rules": dict(Counter(parameter.rule for parameter in run.coverage)),
     }

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.gradients.forms import accumulator_dtype
+from models.gradients.precision import accumulator_dtype
 
 
 @dataclass(slots=True)

@@ -27,18 +27,7 @@ import torch
 from torch import Tensor
 
 from models.gradients.grams import GramCache
-
-
-def accumulator_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Squared norms are accumulated in float32 at least: half precision would overflow or lose them."""
-    return dtype if dtype == torch.float64 else torch.float32
-
-
-def row_dot(left: Tensor, right: Tensor) -> Tensor:
-    """``(batch, ...) x (batch, ...) -> (batch,)``, accumulated in float32 at least."""
-    dtype = accumulator_dtype(left.dtype)
-    flat_left, flat_right = left.flatten(1).to(dtype), right.flatten(1).to(dtype)
-    return torch.bmm(flat_left.unsqueeze(1), flat_right.unsqueeze(2)).flatten()
+from models.gradients.precision import row_dot, widened
 
 
 class SampleGradient(ABC):
@@ -67,8 +56,7 @@ class VectorGradient(SampleGradient):
         return row_dot(self.values, self.values)
 
     def dot(self, direction: Tensor) -> Tensor:
-        dtype = accumulator_dtype(self.values.dtype)
-        return self.values.flatten(1).to(dtype) @ direction.flatten().to(dtype)
+        return widened(self.values.flatten(1)) @ widened(direction.flatten())
 
     def materialised(self, shape: torch.Size) -> Tensor:
         return self.values.reshape(-1, *shape)
@@ -86,7 +74,8 @@ class OuterGradient(SampleGradient):
     transposed: bool = False
 
     def norm_sq(self) -> Tensor:
-        return row_dot(torch.bmm(self.a, self.a.mT), torch.bmm(self.b, self.b.mT))
+        a, b = widened(self.a), widened(self.b)
+        return row_dot(torch.bmm(a, a.mT), torch.bmm(b, b.mT))
 
     def dot(self, direction: Tensor) -> Tensor:
         matrix = direction if self.transposed else direction.reshape(self.b.shape[2], -1).T
@@ -139,7 +128,7 @@ def inner(left: SampleGradient, right: SampleGradient) -> Tensor:
         return _inner_outer(left, right)
     if isinstance(left, LookupGradient) and isinstance(right, LookupGradient):
         same_token = (left.ids.unsqueeze(2) == right.ids.unsqueeze(1)).to(left.b.dtype)
-        return row_dot(torch.bmm(left.rows, right.rows.mT), same_token)
+        return row_dot(torch.bmm(widened(left.rows), widened(right.rows).mT), same_token)
     if isinstance(left, OuterGradient) and isinstance(right, LookupGradient):
         return _inner_outer_lookup(left, right)
     if isinstance(left, LookupGradient) and isinstance(right, OuterGradient):
@@ -150,7 +139,8 @@ def inner(left: SampleGradient, right: SampleGradient) -> Tensor:
 def _inner_outer(left: OuterGradient, right: OuterGradient) -> Tensor:
     if left.transposed != right.transposed:
         right = OuterGradient(a=right.b, b=right.a)  # the same matrix, read as (in, out)
-    return row_dot(torch.bmm(left.a, right.a.mT), torch.bmm(left.b, right.b.mT))
+    grams_a = torch.bmm(widened(left.a), widened(right.a).mT)
+    return row_dot(grams_a, torch.bmm(widened(left.b), widened(right.b).mT))
 
 
 def _inner_outer_lookup(outer: OuterGradient, lookup: LookupGradient) -> Tensor:
@@ -158,7 +148,7 @@ def _inner_outer_lookup(outer: OuterGradient, lookup: LookupGradient) -> Tensor:
     vocabulary, dim = (outer.a, outer.b) if outer.transposed else (outer.b, outer.a)
     index = lookup.ids.unsqueeze(1).expand(-1, vocabulary.shape[1], -1)
     at_tokens = vocabulary.gather(2, index)
-    return row_dot(torch.bmm(dim, lookup.rows.mT), at_tokens)
+    return row_dot(torch.bmm(widened(dim), widened(lookup.rows).mT), at_tokens)
 
 
 def summed_norm_sq(uses: list[SampleGradient]) -> Tensor:

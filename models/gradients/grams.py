@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from models.gradients.precision import widened
+
 
 class GramCache:
     """Keeps one tensor and its ``(batch, rows, rows)`` Gram matrices.
@@ -35,5 +37,6 @@ class GramCache:
         """``values values^T`` per sample, of ``(batch, rows, features)``."""
         if self._gram is None or not self.holds(values):
             self._values, self._version = values, values._version
-            self._gram = torch.bmm(values, values.mT)
+            wide = widened(values)
+            self._gram = torch.bmm(wide, wide.mT)
         return self._gram

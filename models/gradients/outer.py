@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.gradients.forms import accumulator_dtype, row_dot
 from models.gradients.grams import GramCache
+from models.gradients.precision import accumulator_dtype, row_dot
 from models.gradients.rows import Spans
 
 _TILE_ELEMENTS = 1 << 17  # of a product: with its sum, half a core's second-level cache in float32

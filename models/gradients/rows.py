@@ -12,7 +12,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from models.gradients.forms import accumulator_dtype
+from models.gradients.precision import accumulator_dtype
 
 _COMPACT_BELOW = 0.4  # of the rows: then gathering them costs less than it saves
 _LOOKS_WHEN_FULL = 4  # a layer's query, key, value and output differ; after as many full ones stop looking

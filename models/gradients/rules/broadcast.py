@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from models.gradients.forms import VectorGradient, accumulator_dtype
+from models.gradients.forms import VectorGradient
+from models.gradients.precision import accumulator_dtype
 from models.gradients.recorder import Recorder
 from models.gradients.rules.base import Rule, Site, first_argument, through
 

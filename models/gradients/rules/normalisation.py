@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from models.gradients.forms import VectorGradient, accumulator_dtype
+from models.gradients.forms import VectorGradient
+from models.gradients.precision import accumulator_dtype
 from models.gradients.recorder import Recorder
 from models.gradients.rows import Spans
 from models.gradients.rules.base import Rule, Site, autocast_dtype, first_argument, through

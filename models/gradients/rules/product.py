@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.gradients.forms import OuterGradient, VectorGradient, accumulator_dtype
+from models.gradients.forms import OuterGradient, VectorGradient
 from models.gradients.outer import reduce_outer
+from models.gradients.precision import accumulator_dtype
 from models.gradients.recorder import Recorder
 from models.gradients.rows import Spans
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
 from app.errors import Invalid
 
 T = TypeVar("T", bound=msgspec.Struct)
+Position = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+"""A place in some order; also a moment in microseconds."""
 
 
 def encode_cursor(position: msgspec.Struct) -> str:

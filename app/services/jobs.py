@@ -10,8 +10,9 @@ import msgspec
 
 from app.contracts import Job, JobKind, JobState, ScoreParams
 from app.errors import Conflict, Invalid
-from app.services.cursors import decode_cursor, encode_cursor
+from app.services.cursors import Position, decode_cursor, encode_cursor
 from app.services.datasets import train_counts
+from app.services.jobs_left import clean_up_ended
 from app.settings import Settings
 from app.store.model_places import check_model_name
 from app.store.state import State
@@ -20,7 +21,7 @@ Hint = Callable[[], None]
 
 
 class JobsCursor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    before: int
+    before: Position
 
 
 def create_job(
@@ -48,7 +49,8 @@ def create_job(
     check_model_name(model, settings)
     _refuse_untrainable(train_counts(state, dataset), dataset_name)
     shown = params.model_dump(mode="json")
-    request = json.dumps([dataset_name, kind, model, shown], sort_keys=True)
+    # The uid, not the name: a dataset that was deleted and made again is another one.
+    request = json.dumps([dataset.uid, kind, model, shown], sort_keys=True)
     key = None if idempotency_key is None else (idempotency_key, request)
     job, created = state.jobs.create(dataset, kind, model, shown, key)
     state.make_durable()
@@ -57,7 +59,7 @@ def create_job(
     return job, created
 
 
-def cancel_job(state: State, job_id: str) -> Job:
+def cancel_job(state: State, settings: Settings, job_id: str) -> Job:
     """Asks the job to stop, and answers it.
 
     Raises:
@@ -67,6 +69,9 @@ def cancel_job(state: State, job_id: str) -> Job:
     before = state.jobs.cancel(job_id)
     if before in (JobState.SUCCEEDED, JobState.FAILED):
         raise Conflict("job_finished", f"job {job_id} has {before.value} already")
+    state.make_durable()
+    if before is JobState.QUEUED:
+        clean_up_ended(state, settings, job_id)
     return state.jobs.get(job_id)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from app.contracts import CODE_BY_SET, UNSCORED, Dataset, Split
 from app.errors import Invalid
-from app.services.cursors import decode_cursor, encode_cursor
+from app.services.cursors import Position, decode_cursor, encode_cursor
 from app.services.scores import present
 from app.store.records import importance
 from app.store.samples import StoredLabel, quoted
@@ -52,11 +52,15 @@ class Filters:
 
 
 class ListCursor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the next page starts: behind an ordinal, or at a position of the scored order of a version."""
+    """Where the next page starts: the next row's sort key (None: unscored, the last ones) and its ordinal.
+
+    Not a count of rows: a sample that changes between two pages must not shift the others.
+    """
 
     filters: str
-    after: int
-    version: int
+    version: Position
+    at: Position
+    key: float | None
 
 
 def describe(state: State, dataset: Dataset, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -89,7 +93,7 @@ def list_samples(
     if position is not None and position.filters != _digest(key):
         raise Invalid("invalid_cursor", "the cursor belongs to other filters")
     walk = _walk_scored if filters.needs_scores else _walk_stored
-    start = ListCursor(_digest(key), -1, dataset.set_version) if position is None else position
+    start = ListCursor(_digest(key), dataset.set_version, 0, -math.inf) if position is None else position
     rows, following = walk(state, dataset, filters, limit, start)
     return {
         "items": describe(state, dataset, rows),
@@ -100,37 +104,38 @@ def list_samples(
 def _walk_stored(
     state: State, dataset: Dataset, filters: Filters, limit: int, start: ListCursor
 ) -> tuple[list[dict[str, Any]], ListCursor | None]:
-    rows = state.samples.after(dataset, start.after, limit + 1, filters.where())
+    rows = state.samples.from_ordinal(dataset, start.at, limit + 1, filters.where())
     if len(rows) <= limit:
         return rows, None
     rows = rows[:limit]
-    return rows, msgspec.structs.replace(start, after=rows[-1]["ordinal"])
+    return rows, msgspec.structs.replace(start, at=rows[-1]["ordinal"] + 1)
 
 
 def _walk_scored(
     state: State, dataset: Dataset, filters: Filters, limit: int, start: ListCursor
 ) -> tuple[list[dict[str, Any]], ListCursor | None]:
-    ordinals = _scored_order(state, dataset, filters, start.version)
+    ordinals, keys = _scored_order(state, dataset, filters, start)
     rows: list[dict[str, Any]] = []
-    at = start.after + 1
-    while at < len(ordinals):
-        chunk = [int(ordinal) for ordinal in ordinals[at : at + CHUNK]]
+    for first in range(0, len(ordinals), CHUNK):
+        chunk = ordinals[first : first + CHUNK].tolist()
         stored = state.samples.by_ordinals(dataset, chunk, where=filters.where())
         for offset, ordinal in enumerate(chunk):
             if ordinal in stored and len(rows) == limit:
-                return rows, msgspec.structs.replace(start, after=at + offset - 1)
+                key = float(keys[first + offset])
+                return rows, msgspec.structs.replace(start, at=ordinal, key=None if key == math.inf else key)
             if ordinal in stored:
                 rows.append(stored[ordinal])
-        at += len(chunk)
     return rows, None
 
 
-def _scored_order(state: State, dataset: Dataset, filters: Filters, version: int) -> NDArray[np.int64]:
-    """Ordinals that pass the score filters, in the order asked; unscored ones last."""
+def _scored_order(
+    state: State, dataset: Dataset, filters: Filters, start: ListCursor
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Ordinals from `start` on that pass the score filters, in the order asked, and their sort keys."""
     total = state.datasets.next_ordinal(dataset)
     column = np.zeros(total, dtype=COLUMN)
-    if version:
-        held = state.sets.column(dataset, version)[:total]
+    if start.version:
+        held = state.sets.column(dataset, start.version)[:total]
         column[: len(held)] = held
     values = np.full(total, np.nan)
     generations = np.zeros(total, dtype=np.uint32)
@@ -145,22 +150,28 @@ def _scored_order(state: State, dataset: Dataset, filters: Filters, version: int
         keep &= column["set"] == CODE_BY_SET[filters.set]
     if filters.min_importance is not None:
         keep &= np.nan_to_num(values, nan=-1.0) >= filters.min_importance
+    keys = _sort_keys(values, filters.order)
+    reached = math.inf if start.key is None else start.key
+    keep &= (keys > reached) | ((keys == reached) & (np.arange(total) >= start.at))
     chosen = np.flatnonzero(keep)
-    keys: dict[str, Callable[[], NDArray[np.float64]]] = {
-        "ordinal": lambda: chosen.astype(np.float64),
-        "importance": lambda: np.nan_to_num(values[chosen], nan=np.inf),
-        "-importance": lambda: np.nan_to_num(-values[chosen], nan=np.inf),
-    }
-    return chosen[np.argsort(keys[filters.order](), kind="stable")]
+    in_order = chosen[np.argsort(keys[chosen], kind="stable")]
+    return in_order, keys[in_order]
+
+
+def _sort_keys(values: NDArray[np.float64], order: Order) -> NDArray[np.float64]:
+    """Ascending; equal keys go by ordinal, unscored samples last."""
+    if order == "ordinal":
+        return np.zeros(len(values))
+    signed = values if order == "importance" else -values
+    return np.where(np.isnan(signed), math.inf, signed)
 
 
 def _generations(state: State, dataset: Dataset, total: int) -> NDArray[np.uint32]:
     """The present generation of every ordinal."""
     generations = np.zeros(total, dtype=np.uint32)
-    table = state.samples.table(dataset).to_table(columns=["ordinal", "generation"])
-    ordinals = table["ordinal"].to_numpy()
+    ordinals, held = state.samples.generations(dataset)
     inside = ordinals < total
-    generations[ordinals[inside]] = table["generation"].to_numpy()[inside]
+    generations[ordinals[inside]] = held[inside]
     return generations
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from app.contracts import CODE_BY_SET, REASONS, SET_BY_CODE, UNSCORED, Dataset, SetName, SetVersion
 from app.errors import Invalid, NotFound
-from app.services.cursors import decode_cursor, encode_cursor
+from app.services.cursors import Position, decode_cursor, encode_cursor
 from app.services.scores import present
 from app.store.samples import StoredLabel
 from app.store.sets import Member
@@ -21,10 +21,10 @@ Column = Literal["text", "label", "score"]
 
 
 class PageCursor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    version: int
+    version: Position
     set: str
     order: str
-    next_row: int
+    next_row: Position
 
 
 def page(
@@ -46,7 +46,7 @@ def page(
     held = state.sets.version(dataset, version)
     rows = state.sets.rows(dataset, held.version, set_name)
     start = 0 if position is None else position.next_row
-    if not 0 <= start <= rows:
+    if start > rows:
         raise Invalid("invalid_cursor", "the cursor points outside the set")
     items, next_row = _collect(state, dataset, held, set_name, order, start, rows, limit)
     following = PageCursor(version=held.version, set=set_name.value, order=order, next_row=next_row)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -11,12 +10,11 @@ from typing import Any, cast
 import redis
 from redis.exceptions import LockError
 
-from app.contracts import Dataset, Label, Lineage, Task, now
+from app.contracts import Dataset, Label, Lineage
 from app.errors import Conflict, NotFound, StaleWorker
 from app.store.keys import Keys
 from app.store.scripts import Scripts
 
-ID_BUCKETS = 16_384
 LOCK_SECONDS = 30
 LOCK_WAIT_SECONDS = 20
 
@@ -27,33 +25,33 @@ class DatasetStore:
         self._keys = keys
         self._scripts = Scripts(client)
 
-    def create(
-        self, name: str, task: Task, labels: tuple[Label, ...] | None, description: str | None
-    ) -> tuple[Dataset, bool]:
-        """The dataset of that name and whether this call made it."""
-        uid = secrets.token_hex(6)
+    def register(self, dataset: Dataset) -> bool:
+        """Makes a new dataset known under its name; False if the name is taken."""
         fields: dict[Any, Any] = {
-            "uid": uid,
-            "name": name,
-            "task": task.value,
-            "created_at": now().isoformat(),
-            "id_buckets": str(ID_BUCKETS),
+            "uid": dataset.uid,
+            "name": dataset.name,
+            "task": dataset.task.value,
+            "created_at": dataset.created_at.isoformat(),
+            "id_buckets": str(dataset.id_buckets),
         }
-        if labels is not None:
-            fields["labels"] = json.dumps(labels)
-        if description is not None:
-            fields["description"] = description
-        meta = self._keys.dataset(uid).meta
+        if dataset.labels is not None:
+            fields["labels"] = json.dumps(dataset.labels)
+        if dataset.description is not None:
+            fields["description"] = dataset.description
+        meta = self._keys.dataset(dataset.uid).meta
         self._client.hset(meta, mapping=fields)
-        if self._client.hsetnx(self._keys.datasets, name, uid):
-            return self.get(name), True
+        if self._client.hsetnx(self._keys.datasets, dataset.name, dataset.uid):
+            return True
         self._client.delete(meta)
-        return self.get(name), False
+        return False
+
+    def find(self, name: str) -> Dataset | None:
+        uid = self._client.hget(self._keys.datasets, name)
+        return self.by_uid(_text(uid)) if uid is not None else None
 
     def get(self, name: str) -> Dataset:
         """Raises `NotFound("unknown_dataset")` for a name that nobody has created."""
-        uid = self._client.hget(self._keys.datasets, name)
-        dataset = self.by_uid(_text(uid)) if uid is not None else None
+        dataset = self.find(name)
         if dataset is None:
             raise NotFound("unknown_dataset", f"there is no dataset named {name!r}")
         return dataset

@@ -91,6 +91,10 @@ class JobStore:
             raise NotFound("unknown_job", f"there is no job {job_id!r}")
         return _job(raw)
 
+    def dataset_uid(self, job_id: str) -> str:
+        """Which dataset the job belongs to; another one may have taken its name since."""
+        return cast("bytes", self._client.hget(self._keys.record(job_id), "uid")).decode()
+
     def ids_before(self, bound: float | None, limit: int) -> list[tuple[str, float]]:
         """Job ids and their places in time, newest first, strictly older than `bound`."""
         top = "+inf" if bound is None else f"({bound:.0f}"
@@ -130,8 +134,7 @@ class JobStore:
         if answer is None:
             return None
         job_id, token = (part.decode() for part in cast("list[bytes]", answer))
-        uid = cast("bytes", self._client.hget(self._keys.record(job_id), "uid")).decode()
-        return Claim(job=self.get(job_id), dataset_uid=uid, token=int(token))
+        return Claim(job=self.get(job_id), dataset_uid=self.dataset_uid(job_id), token=int(token))
 
     def renew(self, claim: Claim, lease_seconds: float, progress: Progress | None) -> Word:
         """Renews the lease and leaves the progress; says whether to go on, cancel, or give the job back.
@@ -187,7 +190,12 @@ class JobStore:
         answer = self._scripts.run(
             "job_end",
             [self._keys.record(claim.job.id), self._keys.leases, self._keys.busy, self._keys.queue],
-            [claim.job.id, claim.token, *(part for pair in fields.items() for part in pair)],
+            [
+                claim.job.id,
+                claim.token,
+                now().isoformat(),
+                *(part for pair in fields.items() for part in pair),
+            ],
         )
         if answer != b"ok":
             raise StaleWorker("stale_worker", f"job {claim.job.id} is no longer this worker's")

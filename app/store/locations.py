@@ -25,6 +25,11 @@ def filesystem(location: str) -> tuple[fs.FileSystem, str]:
     return fs.LocalFileSystem(), str(Path(location).absolute())
 
 
+def exists(location: str) -> bool:
+    store, path = filesystem(location)
+    return bool(store.get_file_info(path).type != fs.FileType.NotFound)
+
+
 def remove_tree(location: str) -> None:
     store, path = filesystem(location)
     if store.get_file_info(path).type == fs.FileType.Directory:

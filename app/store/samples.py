@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NamedTuple
 
 import lance
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from app.contracts import Dataset, Label
-from app.errors import Unavailable
-from app.store.locations import join_location, remove_tree
+from app.errors import NotFound, Unavailable
+from app.store.locations import exists, join_location, remove_tree
 
 SCHEMA = pa.schema(
     [
@@ -24,12 +28,13 @@ SCHEMA = pa.schema(
         pa.field("label_number", pa.bool_(), nullable=False),
         pa.field("group", pa.string()),
         pa.field("split", pa.string(), nullable=False),
-        pa.field("weight", pa.float32()),
+        pa.field("weight", pa.float64()),
         pa.field("meta", pa.string()),  # a JSON object
     ]
 )
 COMPACT_AT_FRAGMENTS = 64
 KEEP_VERSIONS_FOR = timedelta(hours=1)
+WHOLE_NUMBERS_BELOW = 10**18
 
 
 class StoredLabel(NamedTuple):
@@ -40,19 +45,22 @@ class StoredLabel(NamedTuple):
 
     @classmethod
     def of(cls, label: Label) -> StoredLabel:
-        """Raises ValueError for a number that is not finite."""
+        """Raises ValueError for a number that is not finite, or a whole one of more than 18 digits."""
         if isinstance(label, str):
             return cls(label, number=False)
-        value = float(label)
-        if value != value or value in (float("inf"), float("-inf")):
-            raise ValueError("a label must be a finite number")
-        return cls(str(int(value)) if value.is_integer() else repr(value), number=True)
+        if abs(label) < WHOLE_NUMBERS_BELOW:
+            return cls(str(int(label)) if label == int(label) else repr(label), number=True)
+        if not (isinstance(label, float) and math.isfinite(label)):
+            raise ValueError("a label must be a finite number, and a whole one has at most 18 digits")
+        return cls(repr(label), number=True)
 
     def value(self) -> Label:
         if not self.number:
             return self.text
-        value = float(self.text)
-        return int(value) if value.is_integer() else value
+        try:
+            return int(self.text)
+        except ValueError:
+            return float(self.text)
 
     def order_key(self) -> tuple[bool, float, str]:
         """Numbers by value, then strings: the order that makes labels into class indices."""
@@ -75,34 +83,52 @@ class SampleStore:
         return join_location(self._data_url, "datasets", f"{dataset.name}-{dataset.uid}.lance")
 
     def create(self, dataset: Dataset) -> None:
+        """Makes the empty table of a dataset that nobody knows yet: two makers would overwrite each other."""
         try:
             table = lance.write_dataset(SCHEMA.empty_table(), self.location(dataset), mode="create")
+            table.create_scalar_index("ordinal", "BTREE")
         except OSError as error:
-            if "already exists" in str(error):
-                return
             raise Unavailable(
                 "service_unavailable", f"the sample store cannot be written: {error}"
             ) from error
-        table.create_scalar_index("ordinal", "BTREE")
 
     def drop(self, dataset: Dataset) -> None:
         remove_tree(self.location(dataset))
 
     def table(self, dataset: Dataset, version: int | None = None) -> lance.LanceDataset:
-        """The rows as they are now, or as they were at a version."""
-        return lance.dataset(self.location(dataset), version=version, session=self._session)
+        """The rows as they are now, or as they were at a version.
+
+        Raises:
+            NotFound: the dataset was deleted meanwhile.
+        """
+        with self._opened(dataset, version) as table:
+            return table
+
+    @contextmanager
+    def _opened(self, dataset: Dataset, version: int | None = None) -> Iterator[lance.LanceDataset]:
+        """The table; tells a dataset that was deleted under its user from a store that does not answer."""
+        try:
+            yield lance.dataset(self.location(dataset), version=version, session=self._session)
+        except (OSError, ValueError) as error:  # what Lance and Arrow raise for a file that is not there
+            if not exists(join_location(self.location(dataset), "_versions")):
+                detail = f"the samples of {dataset.name!r} are gone: the dataset was deleted meanwhile"
+                raise NotFound("unknown_dataset", detail) from error
+            if isinstance(error, OSError):
+                raise Unavailable("service_unavailable", f"the sample store: {error}") from error
+            raise
 
     def write(self, dataset: Dataset, rows: pa.Table, *, all_new: bool) -> None:
         """Stores rows by ordinal: appended when all are known to be new, else inserted or replaced."""
-        table = self.table(dataset)
-        if all_new:
-            lance.write_dataset(rows, table, mode="append")
-        else:
-            merge = table.merge_insert("ordinal").when_matched_update_all().when_not_matched_insert_all()
-            merge.execute(rows)
+        with self._opened(dataset) as table:
+            if all_new:
+                lance.write_dataset(rows, table, mode="append")
+            else:
+                merge = table.merge_insert("ordinal").when_matched_update_all().when_not_matched_insert_all()
+                merge.execute(rows)
 
     def delete(self, dataset: Dataset, ordinal: int) -> None:
-        self.table(dataset).delete(f"ordinal = {ordinal}")
+        with self._opened(dataset) as table:
+            table.delete(f"ordinal = {ordinal}")
 
     def compact_if_scattered(self, dataset: Dataset) -> bool:
         """Joins many small fragments and drops old versions; those that a job reads are tagged and stay."""
@@ -128,38 +154,48 @@ class SampleStore:
         wanted = f"ordinal IN ({','.join(map(str, ordinals))})"
         wanted = wanted if where is None else f"{wanted} AND ({where})"
         names = None if columns is None else list({"ordinal", *columns})
-        rows = self.table(dataset).to_table(columns=names, filter=wanted)
+        with self._opened(dataset) as table:
+            rows = table.to_table(columns=names, filter=wanted)
         return {row["ordinal"]: row for row in rows.to_pylist()}
 
-    def after(
+    def from_ordinal(
         self, dataset: Dataset, ordinal: int, limit: int, where: str | None = None
     ) -> list[dict[str, Any]]:
-        """The next rows by ordinal."""
-        condition = f"ordinal > {ordinal}" if where is None else f"ordinal > {ordinal} AND ({where})"
-        scanner = self.table(dataset).scanner(filter=condition, order_by=["ordinal"], limit=limit)
-        rows: list[dict[str, Any]] = scanner.to_table().to_pylist()
+        """The next rows by ordinal, this one included."""
+        condition = f"ordinal >= {ordinal}" if where is None else f"ordinal >= {ordinal} AND ({where})"
+        with self._opened(dataset) as table:
+            found = table.scanner(filter=condition, order_by=["ordinal"], limit=limit).to_table()
+        rows: list[dict[str, Any]] = found.to_pylist()
         return rows
+
+    def generations(self, dataset: Dataset) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
+        """Ordinal and generation of every sample."""
+        with self._opened(dataset) as table:
+            found = table.to_table(columns=["ordinal", "generation"])
+        return found["ordinal"].to_numpy(), found["generation"].to_numpy().astype(np.uint32)
 
     def counts(self, dataset: Dataset) -> list[dict[str, Any]]:
         """Rows by split and label: `{"split", "label", "label_number", "count_all"}`."""
-        table = self.table(dataset).to_table(columns=["split", "label", "label_number"])
-        groups = table.group_by(["split", "label", "label_number"]).aggregate([([], "count_all")])
+        with self._opened(dataset) as table:
+            columns = table.to_table(columns=["split", "label", "label_number"])
+        groups = columns.group_by(["split", "label", "label_number"]).aggregate([([], "count_all")])
         rows: list[dict[str, Any]] = groups.to_pylist()
         return rows
 
     def pin(self, dataset: Dataset, tag: str) -> int:
         """Keeps the present version from clean-up under a name; the same name gives the same version."""
-        table = self.table(dataset)
-        known = table.tags.list()
-        if tag not in known:
-            table.tags.create(tag, table.version)
-            return int(table.version)
-        return int(known[tag]["version"])
+        with self._opened(dataset) as table:
+            known = table.tags.list()
+            if tag not in known:
+                table.tags.create(tag, table.version)
+                return int(table.version)
+            return int(known[tag]["version"])
 
     def unpin(self, dataset: Dataset, tag: str) -> None:
-        table = self.table(dataset)
-        if tag in table.tags.list():
-            table.tags.delete(tag)
+        with self._opened(dataset) as table:
+            if tag in table.tags.list():
+                table.tags.delete(tag)
 
     def scan(self, dataset: Dataset, version: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        yield from self.table(dataset, version).to_batches(columns=list(columns), batch_size=8192)
+        with self._opened(dataset, version) as table:
+            yield from table.to_batches(columns=list(columns), batch_size=8192)

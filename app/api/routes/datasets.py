@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Response
 
-from app.api.dependencies import NAME_PATTERN, DatasetDep, ServiceDep
+from app.api.dependencies import DatasetDep, NewName, ServiceDep
 from app.api.schemas import DatasetBrief, DatasetIn, DatasetList, DatasetOut
 from app.contracts import SetName
 from app.errors import NotFound
@@ -14,7 +14,6 @@ from app.services import datasets as use
 from app.services.datasets import DatasetSummary
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
-NewName = Annotated[str, Path(pattern=NAME_PATTERN)]
 
 
 @router.put("/{dataset}", responses={201: {"model": DatasetOut}})
@@ -48,7 +47,7 @@ def get_dataset(dataset: DatasetDep, service: ServiceDep) -> DatasetOut:
 @router.delete("/{dataset}", status_code=204)
 def delete_dataset(dataset: DatasetDep, service: ServiceDep) -> None:
     """Deletes the dataset with its samples, scores and sets; a job that runs on it is cancelled."""
-    use.delete_dataset(service.state, dataset)
+    use.delete_dataset(service.state, service.settings, dataset)
 
 
 def _brief(fields: dict[str, Any]) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def get_job(service: ServiceDep, job_id: str) -> JobOut:
 @router.post("/{job_id}/cancel", status_code=202)
 def cancel_job(service: ServiceDep, job_id: str) -> JobOut:
     """Asks the job to stop; it does within one training step."""
-    return _shown(use.cancel_job(service.state, job_id))
+    return _shown(use.cancel_job(service.state, service.settings, job_id))
 
 
 def _existing(service: ServiceDep, job_id: str) -> Job:

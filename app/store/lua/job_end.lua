@@ -1,9 +1,16 @@
--- Ends a job, or gives it back to the queue (state queued), if this worker still holds it.
--- KEYS: record, leases, busy, queue.  ARGV: id, token, then the fields to set (state first).
-local held = redis.call('HMGET', KEYS[1], 'state', 'token', 'uid', 'created_us')
+-- Ends a job, or gives it back to the queue (state queued), if this worker still holds it. A job that was to be
+-- cancelled meanwhile does not go back: nobody may ever claim it to find out.
+-- KEYS: record, leases, busy, queue.  ARGV: id, token, now (RFC 3339), then the fields to set (state first).
+local held = redis.call('HMGET', KEYS[1], 'state', 'token', 'uid', 'created_us', 'cancel')
 if held[1] ~= 'running' or held[2] ~= ARGV[2] then return 'lost' end
-redis.call('HSET', KEYS[1], unpack(ARGV, 3))
+redis.call('HSET', KEYS[1], unpack(ARGV, 4))
 redis.call('ZREM', KEYS[2], ARGV[1])
 if redis.call('HGET', KEYS[3], held[3]) == ARGV[1] then redis.call('HDEL', KEYS[3], held[3]) end
-if ARGV[4] == 'queued' then redis.call('ZADD', KEYS[4], held[4], ARGV[1]) end
+if ARGV[5] == 'queued' then
+  if held[5] == '1' then
+    redis.call('HSET', KEYS[1], 'state', 'cancelled', 'finished_at', ARGV[3])
+  else
+    redis.call('ZADD', KEYS[4], held[4], ARGV[1])
+  end
+end
 return 'ok'

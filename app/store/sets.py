@@ -71,14 +71,22 @@ class SetStore:
         """
         keys = self._keys.dataset(dataset_uid)
         version = description.version
-        self._client.set(keys.column(version), _column(placement))
-        for name in SetName:
-            chosen = placement.sets == CODE_BY_SET[name]
-            self._client.set(keys.members(version, name), _members(placement, chosen))
         answer = self._scripts.run(
             "set_publish",
-            [keys.meta, keys.versions],
-            [token, version, description.model_dump_json(), description.lineage],
+            [
+                keys.meta,
+                keys.versions,
+                keys.column(version),
+                *(keys.members(version, name) for name in SetName),
+            ],
+            [
+                token,
+                version,
+                description.model_dump_json(),
+                description.lineage,
+                _column(placement),
+                *(_members(placement, placement.sets == CODE_BY_SET[name]) for name in SetName),
+            ],
         )
         refuse_unless(answer, b"published")
         self._drop_old(dataset_uid, version)
@@ -90,8 +98,7 @@ class SetStore:
         return sorted((_without_void(version, raw) for version in found), key=lambda v: -v.version)
 
     def numbers(self, dataset: Dataset) -> list[int]:
-        keys = cast("list[bytes]", self._client.hkeys(self._keys.dataset(dataset.uid).versions))
-        return [int(key) for key in keys if b":" not in key]
+        return self._numbers(dataset.uid)
 
     def version(self, dataset: Dataset, number: int | None) -> SetVersion:
         """One version, the current one by default.
@@ -144,15 +151,17 @@ class SetStore:
         rows = np.frombuffer(raw[0], dtype=MEMBER)
         return list(_valid_members(rows, raw[1:], first))
 
+    def _numbers(self, dataset_uid: str) -> list[int]:
+        keys = cast("list[bytes]", self._client.hkeys(self._keys.dataset(dataset_uid).versions))
+        return [int(key) for key in keys if b":" not in key]
+
     def _drop_old(self, dataset_uid: str, current: int) -> None:
         keys = self._keys.dataset(dataset_uid)
-        dropped = current - self._versions_kept
-        if dropped < 1:
-            return
-        self._client.hdel(
-            keys.versions, str(dropped), *(f"{dropped}:void:{CODE_BY_SET[name]}" for name in SetName)
-        )
-        self._client.unlink(keys.column(dropped), *(keys.members(dropped, name) for name in SetName))
+        for old in self._numbers(dataset_uid):
+            if old <= current - self._versions_kept:
+                voids = (f"{old}:void:{CODE_BY_SET[name]}" for name in SetName)
+                self._client.hdel(keys.versions, str(old), *voids)
+                self._client.unlink(keys.column(old), *(keys.members(old, name) for name in SetName))
 
 
 def _column(placement: Placement) -> bytes:

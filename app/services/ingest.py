@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from app.contracts import Dataset
 from app.errors import NotFound
-from app.services.rows import RowError, SampleRow, check_row, stored_label
+from app.services.rows import RowError, SampleRow, check_row, known_labels, stored_label
 from app.services.streams import Decoded
 from app.settings import Settings
 from app.store.ids import IdEntry
@@ -56,7 +56,8 @@ class _Checked:
     def attributes_digest(self) -> int:
         number = self.label is not None and self.label.number
         group = None if self.row.group is None else str(self.row.group)
-        return _digest((number, group, self.row.weight, sorted((self.row.meta or {}).items())), 4)
+        meta = json.dumps(self.row.meta, sort_keys=True)  # whole numbers of any length, unlike msgpack
+        return _digest((number, group, self.row.weight, meta), 4)
 
 
 class Ingest:
@@ -66,6 +67,7 @@ class Ingest:
         self._state = state
         self._settings = settings
         self._dataset = dataset
+        self._labels = known_labels(dataset)
         self._seen: set[str] = set()
         self.report = IngestReport()
 
@@ -85,7 +87,7 @@ class Ingest:
 
     def _check(self, row: SampleRow) -> _Checked:
         check_row(row, self._settings.max_text_chars)
-        label = stored_label(self._dataset, row)
+        label = stored_label(self._dataset.task, self._labels, row)
         if row.id in self._seen:
             raise RowError("duplicate_id", "this id stands in an earlier row of the request", row.id)
         self._seen.add(row.id)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -17,6 +18,7 @@ _ID = re.compile(r"[^/\x00-\x1f\x7f-\x9f]{1,128}")
 _FIELDS = ("id", "text", "text_pair", "label", "group", "split", "weight")
 MAX_LABEL_CHARS = 256
 MAX_NAME_CHARS = 1024
+csv.field_size_limit(2**31 - 1)  # a process-wide 128 KiB otherwise; records have a limit of their own
 
 
 class SampleRow(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -51,6 +53,8 @@ def row_from_json(raw: bytes | msgspec.Raw) -> SampleRow:
         raise _row_error(str(error), _id_of(raw)) from error
     except UnicodeDecodeError as error:
         raise RowError("invalid_row", "the row is not UTF-8") from error
+    except RecursionError as error:
+        raise RowError("invalid_row", "the row is nested too deeply") from error
 
 
 def row_from_csv(header: Sequence[str], values: Sequence[str]) -> SampleRow:
@@ -77,8 +81,15 @@ def csv_records(lines: Sequence[str]) -> list[list[str]]:
     return list(csv.reader(lines, strict=True))
 
 
-def stored_label(dataset: Dataset, row: SampleRow) -> StoredLabel | None:
-    """The row's label in canonical form.
+def known_labels(dataset: Dataset) -> dict[str, StoredLabel] | None:
+    """The labels that the dataset has, by canonical text; None while they are open."""
+    if dataset.labels is None:
+        return None
+    return {one.text: one for one in map(StoredLabel.of, dataset.labels)}
+
+
+def stored_label(task: Task, known: Mapping[str, StoredLabel] | None, row: SampleRow) -> StoredLabel | None:
+    """The row's label in canonical form; as the dataset has it, where 1 and "1" are the same class.
 
     Raises:
         RowError: it is none that the dataset can have.
@@ -86,21 +97,21 @@ def stored_label(dataset: Dataset, row: SampleRow) -> StoredLabel | None:
     if row.label is None:
         return None
     label: Label = row.label
-    if dataset.task is Task.RELEVANCE:
-        label = _grade(row)
+    if task is Task.RELEVANCE:
+        label = _grade(row.id, label)
     elif isinstance(label, str) and not 0 < len(label) <= MAX_LABEL_CHARS:
         raise RowError("invalid_label", f"a label has 1 to {MAX_LABEL_CHARS} characters", row.id)
     try:
         stored = StoredLabel.of(label)
     except ValueError as error:
         raise RowError("invalid_label", str(error), row.id) from error
-    if dataset.labels is not None:
-        known = {StoredLabel.of(one).text for one in dataset.labels}
-        if stored.text not in known:
-            raise RowError(
-                "unknown_label", f"label {label!r} is not one of the dataset's {len(known)} labels", row.id
-            )
-    return stored
+    if known is None:
+        return stored
+    if stored.text not in known:
+        raise RowError(
+            "unknown_label", f"label {label!r} is not one of the dataset's {len(known)} labels", row.id
+        )
+    return known[stored.text]
 
 
 def check_row(row: SampleRow, max_text_chars: int) -> None:
@@ -117,19 +128,17 @@ def check_row(row: SampleRow, max_text_chars: int) -> None:
             raise RowError("text_too_long", detail, row.id)
     if row.group is not None and len(str(row.group)) > MAX_NAME_CHARS:
         raise RowError("invalid_row", f"`group` has more than {MAX_NAME_CHARS} characters", row.id)
-    if row.weight is not None and not 0 <= row.weight < float("inf"):
+    if row.weight is not None and not 0 <= row.weight < math.inf:
         raise RowError("invalid_row", "`weight` must be a finite number, 0 or more", row.id)
 
 
-def _grade(row: SampleRow) -> float:
+def _grade(sample_id: str, label: Label) -> int | float:
     try:
-        grade = float(row.label or 0) if not isinstance(row.label, str) else float(row.label)
+        grade = float(label) if isinstance(label, str) else label
     except ValueError:
-        grade = float("nan")
-    if not 0 <= grade < float("inf"):
-        raise RowError(
-            "invalid_label", f"a relevance grade is a number, 0 or more; not {row.label!r}", row.id
-        )
+        grade = math.nan
+    if not 0 <= grade < math.inf:
+        raise RowError("invalid_label", f"a relevance grade is a number, 0 or more; not {label!r}", sample_id)
     return grade
 
 
@@ -142,7 +151,7 @@ def _id_of(raw: bytes | msgspec.Raw) -> str | None:
     """The id of a row that is wrong elsewhere."""
     try:
         found = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     sample_id = found.get("id") if isinstance(found, dict) else None
     return sample_id[:128] if isinstance(sample_id, str) else None

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from app.errors import Malformed, TooLarge
+from app.errors import Malformed
 from app.services.rows import RowError, SampleRow, csv_records, row_from_csv, row_from_json
 
 Decoded = Callable[[], SampleRow]
@@ -29,29 +29,41 @@ class RowStream(ABC):
 
 
 class NdjsonStream(RowStream):
+    """A line that is too long is a row of its own that is wrong; it is not kept while it comes in."""
+
     def __init__(self, max_line_bytes: int) -> None:
         super().__init__(max_line_bytes)
         self._pending = b""
+        self._pending_bytes = 0
+        self._first = True
 
     def feed(self, chunk: bytes) -> Iterator[Decoded]:
-        *lines, self._pending = (self._pending + chunk).split(b"\n")
-        if len(self._pending) > self._max_line_bytes:
-            raise TooLarge("body_too_large", f"a line is longer than {self._max_line_bytes} bytes")
-        for line in lines:
-            yield from self._row(line)
+        first, *others = chunk.split(b"\n")
+        self._extend(first)
+        for line in others:
+            yield from self._row()
+            self._extend(line)
 
     def finish(self) -> Iterator[Decoded]:
-        yield from self._row(self._pending)
+        yield from self._row()
 
-    def _row(self, line: bytes) -> Iterator[Decoded]:
-        if len(line) > self._max_line_bytes:
+    def _extend(self, part: bytes) -> None:
+        self._pending_bytes += len(part)
+        self._pending = self._pending + part if self._pending_bytes <= self._max_line_bytes else b""
+
+    def _row(self) -> Iterator[Decoded]:
+        line, length = self._pending, self._pending_bytes
+        self._pending, self._pending_bytes = b"", 0
+        if self._first:
+            line, self._first = line.removeprefix(codecs.BOM_UTF8), False
+        if length > self._max_line_bytes:
             yield _too_long(self._max_line_bytes)
         elif line.strip():
             yield partial(row_from_json, line)
 
 
 class CsvStream(RowStream):
-    """RFC 4180: a record ends at a line end outside quotes, that is after an even number of quotes."""
+    """RFC 4180: a record ends at a line end outside a quoted cell; quotes within an unquoted one are text."""
 
     def __init__(self, max_line_bytes: int) -> None:
         super().__init__(max_line_bytes)
@@ -67,10 +79,10 @@ class CsvStream(RowStream):
 
     def finish(self) -> Iterator[Decoded]:
         yield from self._text(b"", final=True)
-        if self._open_quote:
-            raise Malformed("invalid_csv", "the file ends inside a quoted cell")
         if self._tail:
             yield from self._line(self._tail)
+        if self._open_quote:
+            raise Malformed("invalid_csv", "the file ends inside a quoted cell")
 
     def _text(self, chunk: bytes, *, final: bool) -> Iterator[Decoded]:
         try:
@@ -86,7 +98,7 @@ class CsvStream(RowStream):
     def _line(self, line: str) -> Iterator[Decoded]:
         self._record.append(line)
         self._record_chars += len(line)
-        self._open_quote ^= line.count('"') % 2 == 1
+        self._open_quote = ends_in_quotes(line, self._open_quote)
         if self._record_chars > self._max_line_bytes:
             raise Malformed("invalid_csv", f"a record is longer than {self._max_line_bytes} bytes")
         if self._open_quote:
@@ -108,6 +120,32 @@ class CsvStream(RowStream):
                 self._header = _header(values)
                 continue
             yield partial(row_from_csv, self._header, values)
+
+
+def ends_in_quotes(line: str, in_quotes: bool) -> bool:
+    """Whether a quoted cell is still open at the end of the line.
+
+    Args:
+        line: a line of CSV.
+        in_quotes: whether it begins inside a quoted cell.
+    """
+    if '"' not in line:
+        return in_quotes
+    at = 0
+    while True:
+        if not in_quotes and line.startswith('"', at):
+            in_quotes, at = True, at + 1
+        if in_quotes:
+            at = line.find('"', at) + 1
+            if at == 0:
+                return True
+            if line.startswith('"', at):  # two of them are one that is text
+                at += 1
+                continue
+            in_quotes = False
+        at = line.find(",", at) + 1
+        if at == 0:
+            return False
 
 
 def _header(values: list[str]) -> list[str]:

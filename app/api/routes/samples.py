@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -130,13 +131,15 @@ async def _json_rows(request: Request, limit: int) -> list[Decoded]:
         if len(body) > limit:
             raise TooLarge("body_too_large", f"a JSON body may have {limit} bytes")
     try:
-        samples = msgspec.json.decode(bytes(body), type=_Body).samples
+        samples = msgspec.json.decode(body.removeprefix(codecs.BOM_UTF8), type=_Body).samples
     except msgspec.ValidationError as error:
         message = str(error)
         pointer = "/samples" if "`samples`" in message or "$.samples" in message else "/"
         raise Invalid("invalid_request", message, errors=[{"pointer": pointer, "detail": message}]) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Malformed("invalid_json", f"the body is not JSON: {error}") from error
+    except RecursionError as error:
+        raise Malformed("invalid_json", "the body is nested too deeply") from error
     return [partial(row_from_json, raw) for raw in samples]
 
 
@@ -144,13 +147,23 @@ async def _add_stream(
     chunks: AsyncIterator[bytes], rows: RowStream, ingest: Ingest, service: Service
 ) -> None:
     """Stores what has come in whenever it fills a batch, so that memory does not grow with the body."""
+    settings = service.settings
     batch: list[Decoded] = []
-    async for chunk in chunks:
-        batch += rows.feed(chunk)
-        if len(batch) >= service.settings.ingest_batch_rows:
-            await to_thread.run_sync(ingest.add, batch)
-            batch = []
-    batch += rows.finish()
+    held_bytes = 0
+    try:
+        async for chunk in chunks:
+            batch += rows.feed(chunk)
+            held_bytes += len(chunk)
+            if len(batch) >= settings.ingest_batch_rows or held_bytes >= settings.max_body_bytes:
+                await to_thread.run_sync(ingest.add, batch)
+                batch, held_bytes = [], 0
+        batch += rows.finish()
+    except Malformed as error:
+        if not ingest.report.received:
+            raise
+        stored = ingest.report.received - ingest.report.rejected_total
+        detail = f"{error.detail}; of the first {ingest.report.received} rows {stored} are stored, none after"
+        raise Malformed(error.code, detail, errors=ingest.report.rejected) from error
     await to_thread.run_sync(ingest.add, batch)
 
 

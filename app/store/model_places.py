@@ -43,14 +43,24 @@ def find_model(name: str, settings: Settings) -> ModelPlace:
         Forbidden: the allow-list does not name it.
         Invalid: it is allowed, but there is no such model here.
     """
+    try:
+        return _find(name, settings)
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+    ) as error:  # too long, a NUL in it, no such home, a loop of links
+        raise Invalid("unknown_model", f"no model can be found under {name[:100]!r}") from error
+
+
+def _find(name: str, settings: Settings) -> ModelPlace:
     if name == DEMO_MODEL:
         return ModelPlace(name, str(_demo_folder()), local=True)
     own = _own_folder(name, settings)
     if own is not None:
         return ModelPlace(name, str(own), local=True)
-    folder = Path(name).expanduser()
-    if folder.is_absolute() or folder.exists() or name.startswith("."):
-        return _allowed_folder(name, folder, settings)
+    if name.startswith(("/", ".", "~")) or Path(name).exists():
+        return _allowed_folder(name, settings)
     if _matches(name, settings.allowed_models):
         if not settings.allow_hub:
             raise Forbidden(
@@ -80,16 +90,13 @@ def _own_folder(name: str, settings: Settings) -> Path | None:
     if is_url(settings.data_url):
         return None
     root = (Path(settings.data_url) / "models").resolve()
-    try:
-        folder = (root / name).resolve()
-    except (OSError, ValueError) as error:
-        raise Invalid("unknown_model", "that is not a model's name") from error
+    folder = (root / name).resolve()
     inside = folder != root and folder.is_relative_to(root)
     return folder if inside and (folder / "config.json").is_file() else None
 
 
-def _allowed_folder(name: str, folder: Path, settings: Settings) -> ModelPlace:
-    resolved = folder.resolve()
+def _allowed_folder(name: str, settings: Settings) -> ModelPlace:
+    resolved = Path(name).expanduser().resolve()
     roots = [Path(entry).expanduser().resolve() for entry in settings.allowed_models if _is_path(entry)]
     allowed = any(resolved.is_relative_to(root) for root in roots)
     if not allowed and not _matches(str(resolved), settings.allowed_models):

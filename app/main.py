@@ -5,27 +5,26 @@ from __future__ import annotations
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import anyio
 from anyio import to_thread
 from fastapi import Depends, FastAPI
 
-from app.api.context import KeyCheck, RequestContext
+from app.api.context import RequestContext
 from app.api.dependencies import Service
+from app.api.keys import KeyCheck, documented_key
 from app.api.metrics import JOBS_REAPED
-from app.api.problems import Problem, install_problem_handlers
+from app.api.openapi import PROBLEMS, DocumentedApi
+from app.api.problems import install_problem_handlers
 from app.api.routes import datasets, health, jobs, samples, scores, sets
 from app.logs import get_logger
 from app.queue import make_celery, send_hint
+from app.services.jobs_left import clean_up_ended
 from app.settings import Settings, get_settings
 from app.store.connections import TRANSIENT, keeps_append_only_file
 from app.store.state import open_state
 
 log = get_logger(__name__)
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    "4XX": {"model": Problem, "content": {"application/problem+json": {}}}
-}
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -46,20 +45,20 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         service.state.close()
         celery.close()
 
-    app = FastAPI(
+    app = DocumentedApi(
         title="GradSift",
         version="1",
         summary="Which labelled samples matter: core, edge and noise.",
         lifespan=lifespan,
-        responses=_PROBLEMS,
+        responses=PROBLEMS,
         max_body_size=settings.max_body_bytes,
     )
     app.state.service = service
-    app.add_middleware(RequestContext)
+    app.add_middleware(KeyCheck, keys=settings.keys())
+    app.add_middleware(RequestContext)  # the last one added is the outermost: a refusal has an id, too
     install_problem_handlers(app)
-    checked = [Depends(KeyCheck(settings.keys()))]
     for routes in (datasets, samples, scores, sets, jobs):
-        app.include_router(routes.router, dependencies=checked)
+        app.include_router(routes.router, dependencies=[Depends(documented_key)])
     app.include_router(health.router)
     return app
 
@@ -71,6 +70,8 @@ async def _keep_queue_moving(service: Service) -> None:
             await to_thread.run_sync(_reap, service)
         except TRANSIENT as error:
             log.warning("redis does not answer, the queue waits", error=str(error))
+        except Exception:  # a full disk under Redis, say: the loop must outlive what it cannot mend
+            log.exception("the queue could not be looked after")
         await anyio.sleep(service.settings.reaper_seconds)
 
 
@@ -79,6 +80,7 @@ def _reap(service: Service) -> None:
     for job_id in store.reap(service.settings.max_crashes, after_uptime=service.settings.lease_seconds):
         JOBS_REAPED.inc()
         log.warning("job taken back from a worker that died", job_id=job_id)
+        clean_up_ended(service.state, service.settings, job_id)
     if store.waiting() and not store.hints():
         service.hint()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import re
 import time
 import uuid
@@ -12,7 +11,6 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.metrics import REQUEST_SECONDS
-from app.errors import Unauthorized
 from app.logs import get_logger, log_context
 
 _CLIENT_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
@@ -64,21 +62,3 @@ class RequestContext:
                     status=status,
                     ms=round(seconds * 1000, 1),
                 )
-
-
-class KeyCheck:
-    """Holds the API keys and compares in constant time."""
-
-    def __init__(self, keys: tuple[str, ...]) -> None:
-        self._keys = tuple(key.encode() for key in keys)
-
-    def __call__(self, request: Request) -> None:
-        """Raises Unauthorized unless the service runs without keys or the request carries one of them."""
-        if not self._keys:
-            return
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer":
-            given = request.headers.get("x-api-key", "")
-        matches = [hmac.compare_digest(given.strip().encode(), key) for key in self._keys]
-        if not any(matches):
-            raise Unauthorized("unauthorized", "the request carries no valid API key")

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Path, Query, Request
+from pydantic import AfterValidator
+from pydantic_core import PydanticCustomError
 
 from app.contracts import Dataset
 from app.settings import Settings
 from app.store.state import State
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+
+
+def _new_name(name: str) -> str:
+    if not re.fullmatch(NAME_PATTERN.removesuffix("$"), name):
+        raise PydanticCustomError("invalid_name", "that is no name for a dataset")
+    return name
+
+
+NewName = Annotated[str, AfterValidator(_new_name), Path(json_schema_extra={"pattern": NAME_PATTERN})]
 
 
 @dataclass(frozen=True)

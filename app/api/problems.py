@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -67,6 +68,17 @@ class Problem(BaseModel):
     errors: list[ProblemItem] | None = None
 
 
+class ProblemResponse(JSONResponse):
+    """Half of a surrogate pair, which a client may have sent, goes back escaped as it came."""
+
+    media_type = MEDIA_TYPE
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(
+            "utf-8", "backslashreplace"
+        )
+
+
 def problem_response(
     request: Request,
     status: int,
@@ -90,7 +102,7 @@ def problem_response(
     headers = {"Retry-After": "2"} if status == 503 else {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(body | dict(extra or {}), status, headers=headers, media_type=MEDIA_TYPE)
+    return ProblemResponse(body | dict(extra or {}), status, headers=headers)
 
 
 def install_problem_handlers(app: FastAPI) -> None:
@@ -118,7 +130,9 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
         )
     errors = [{"pointer": _pointer(item["loc"]), "detail": item["msg"]} for item in found]
     detail = "; ".join(f"{item['pointer']}: {item['detail']}" for item in errors[:3])
-    return problem_response(request, 422, "invalid_request", detail, REMEDIES["invalid_request"], errors)
+    own = {item["type"] for item in found} & REMEDIES.keys()
+    code = own.pop() if len(own) == len(found) == 1 else "invalid_request"
+    return problem_response(request, 422, code, detail, REMEDIES[code], errors)
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
@@ -139,7 +153,9 @@ async def _redis_away(request: Request, error: Exception) -> JSONResponse:
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
     log.error("unexpected error", exc_info=error, path=request.url.path)
     code = "internal_error"
-    return problem_response(request, 500, code, "something went wrong inside the service", REMEDIES[code])
+    answer = problem_response(request, 500, code, "something went wrong inside the service", REMEDIES[code])
+    answer.headers["X-Request-ID"] = request_id_of(request)  # this answer passes by `RequestContext`
+    return answer
 
 
 def _pointer(location: Sequence[str | int]) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt
+from pydantic_core import PydanticCustomError
 
 from app.contracts import (
     JobError,
@@ -153,9 +154,15 @@ class SamplePage(BaseModel):
     next_cursor: str | None
 
 
+def _known_kind(kind: object) -> object:
+    if isinstance(kind, str) and kind not in list(JobKind):
+        raise PydanticCustomError("unknown_kind", "this version of the service has no such kind of job")
+    return kind
+
+
 class JobIn(Strict):
     dataset: Text
-    kind: JobKind
+    kind: Annotated[JobKind, BeforeValidator(_known_kind)]
     model: Annotated[Text, Field(min_length=1, max_length=1024)] = "demo"
     params: ScoreParams = Field(default_factory=ScoreParams)
     webhook: Text | None = None

@@ -1,0 +1,46 @@
+"""API keys: checked before anything of a request is read."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.api.problems import problem_response
+from app.errors import REMEDIES
+
+PROTECTED = "/v1"
+
+
+class KeyCheck:
+    """Answers 401 to whatever under /v1 carries none of the keys; without keys it lets everything pass."""
+
+    def __init__(self, app: ASGIApp, keys: tuple[str, ...]) -> None:
+        self._app = app
+        self._keys = tuple(key.encode() for key in keys)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        protected = scope["type"] == "http" and (scope["path"] + "/").startswith(f"{PROTECTED}/")
+        if not (protected and self._keys) or self._known(Request(scope)):
+            await self._app(scope, receive, send)
+            return
+        code = "unauthorized"
+        detail = "the request carries no valid API key"
+        await problem_response(Request(scope), 401, code, detail, REMEDIES[code])(scope, receive, send)
+
+    def _known(self, request: Request) -> bool:
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            given = request.headers.get("x-api-key", "")
+        # Every key is compared, each in constant time: the answer's delay tells nothing about them.
+        matches = [hmac.compare_digest(given.strip().encode(), key) for key in self._keys]
+        return any(matches)
+
+
+def documented_key(
+    _: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))],
+) -> None:
+    """Puts the key into the OpenAPI document; `KeyCheck` has looked at it by then."""

@@ -40,7 +40,7 @@ $(VENV)/.test: $(VENV)/.created $(PINS)
 	$(INSTALL) -e ".[worker,demo,dev]"
 	@touch $(VENV)/.demo $@
 
-$(VENV)/.bench: $(VENV)/.test
+$(VENV)/.bench: $(VENV)/.test $(PINS)
 	$(INSTALL) -e ".[worker,demo,dev,bench]"
 	@touch $@
 
@@ -54,6 +54,11 @@ demo: $(VENV)/.demo ## A real scoring job on 2,500 clothing reviews, start to fi
 .PHONY: test
 test: $(VENV)/.test ## All tests
 	$(BIN)/python -m pytest
+
+.PHONY: bench bench-gradients
+bench: bench-gradients ## All benchmarks; docs/benchmarks.md has the figures taken so far
+bench-gradients: $(VENV)/.bench ## Per-sample gradient norms against the plain step (ARGS="--quick")
+	$(BIN)/python benchmarks/gradients.py $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.test ## Lint, format, types and import contracts

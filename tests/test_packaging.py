@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 import tomllib
 from collections.abc import Iterator
 from importlib import metadata
@@ -116,6 +117,42 @@ def _requirements_of(name: str, extras: frozenset[str]) -> list[str]:
             wanted.marker = None
             found.append(str(wanted))
     return found
+
+
+@pytest.mark.parametrize(
+    ("folders", "extras"),
+    [
+        (("app",), ()),
+        (("models", "workers"), ("worker",)),
+        (("demo", "tests"), ("worker", "demo", "dev")),
+    ],
+)
+def test_every_import_is_declared(folders: tuple[str, ...], extras: tuple[str, ...]) -> None:
+    """What happens to be installed by something else may be gone tomorrow."""
+    lines = [*PROJECT["dependencies"], *(r for e in extras for r in PROJECT["optional-dependencies"][e])]
+    declared = {canonicalize_name(Requirement(line).name) for line in lines}
+    providers = metadata.packages_distributions()
+    undeclared = {
+        module: where
+        for module, where in _imported_modules(folders)
+        if not declared & {canonicalize_name(name) for name in providers.get(module, [module])}
+    }
+    assert not undeclared
+
+
+def _imported_modules(folders: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Top-level names of third parties, and a place that imports each."""
+    ours = {"app", "benchmarks", "demo", "models", "tests", "workers"}
+    for path in (path for folder in folders for path in (ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [node.module or ""]
+            else:
+                continue
+            for name in {name.partition(".")[0] for name in names} - ours - sys.stdlib_module_names:
+                yield name, f"{path.relative_to(ROOT)}:{node.lineno}"
 
 
 def test_torch_is_pinned_without_a_build() -> None:

@@ -10,6 +10,7 @@ import anyio
 from anyio import to_thread
 from fastapi import Depends, FastAPI
 
+from app.api.body_limit import BodyLimit
 from app.api.context import RequestContext
 from app.api.dependencies import Service
 from app.api.keys import KeyCheck, documented_key
@@ -51,9 +52,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         summary="Which labelled samples matter: core, edge and noise.",
         lifespan=lifespan,
         responses=PROBLEMS,
-        max_body_size=settings.max_body_bytes,
     )
     app.state.service = service
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(KeyCheck, keys=settings.keys())
     app.add_middleware(RequestContext)  # the last one added is the outermost: a refusal has an id, too
     install_problem_handlers(app)

@@ -128,6 +128,10 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
         return problem_response(
             request, 400, "invalid_json", f"the body is not JSON: {reason}", REMEDIES["invalid_json"]
         )
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if found[0]["loc"] == ("body",) and found[0]["type"] != "missing" and not kind.endswith("json"):
+        code, detail = "unsupported_media_type", f"a JSON body is wanted here; this one is of type {kind!r}"
+        return problem_response(request, 415, code, detail, REMEDIES[code])
     errors = [{"pointer": _pointer(item["loc"]), "detail": item["msg"]} for item in found]
     detail = "; ".join(f"{item['pointer']}: {item['detail']}" for item in errors[:3])
     own = {item["type"] for item in found} & REMEDIES.keys()

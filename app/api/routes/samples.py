@@ -25,7 +25,6 @@ from app.services.samples import Filters, SetFilter, describe, list_samples
 from app.services.streams import CsvStream, Decoded, NdjsonStream, RowStream
 
 router = APIRouter(prefix="/v1/datasets/{dataset}/samples", tags=["samples"])
-UNLIMITED = 2**63
 _STREAMS: dict[str, type[RowStream]] = {"application/x-ndjson": NdjsonStream, "text/csv": CsvStream}
 _SAMPLE_SCHEMA = {
     "type": "object",
@@ -75,7 +74,6 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
     response_model=IngestOut,
     responses={207: {"model": IngestOut, "description": "Some rows were rejected; the others are stored."}},
     openapi_extra=_BODY,
-    max_body_size=UNLIMITED,
 )
 async def post_samples(dataset: DatasetDep, service: ServiceDep, request: Request) -> Response:
     """Stores samples by id; good rows are stored though others are rejected. Durable when answered."""

@@ -59,8 +59,10 @@ def _find(name: str, settings: Settings) -> ModelPlace:
     own = _own_folder(name, settings)
     if own is not None:
         return ModelPlace(name, str(own), local=True)
-    if name.startswith(("/", ".", "~")) or Path(name).exists():
-        return _allowed_folder(name, settings)
+    folder = Path(name).expanduser().resolve()
+    allowed = _is_allowed_folder(folder, settings)
+    if _is_path(name) or (allowed and folder.is_dir()):
+        return _allowed_folder(name, folder, allowed=allowed)
     if _matches(name, settings.allowed_models):
         if not settings.allow_hub:
             raise Forbidden(
@@ -95,15 +97,21 @@ def _own_folder(name: str, settings: Settings) -> Path | None:
     return folder if inside and (folder / "config.json").is_file() else None
 
 
-def _allowed_folder(name: str, settings: Settings) -> ModelPlace:
-    resolved = Path(name).expanduser().resolve()
-    roots = [Path(entry).expanduser().resolve() for entry in settings.allowed_models if _is_path(entry)]
-    allowed = any(resolved.is_relative_to(root) for root in roots)
-    if not allowed and not _matches(str(resolved), settings.allowed_models):
+def _allowed_folder(name: str, folder: Path, *, allowed: bool) -> ModelPlace:
+    """Says nothing of a folder that is not allowed, not even whether it is there."""
+    if not allowed:
         raise Forbidden("model_not_allowed", f"the folder {name!r} is not in GRADSIFT_ALLOWED_MODELS")
-    if not (resolved / "config.json").is_file():
+    if not (folder / "config.json").is_file():
         raise Invalid("unknown_model", f"the folder {name!r} holds no model: it has no config.json")
-    return ModelPlace(name, str(resolved), local=True)
+    return ModelPlace(name, str(folder), local=True)
+
+
+def _is_allowed_folder(folder: Path, settings: Settings) -> bool:
+    """By its real path: links must not lead out of what is allowed."""
+    roots = (Path(entry).expanduser().resolve() for entry in settings.allowed_models if _is_path(entry))
+    return any(folder.is_relative_to(root) for root in roots) or _matches(
+        str(folder), settings.allowed_models
+    )
 
 
 def _is_path(entry: str) -> bool:

@@ -179,7 +179,8 @@ def _column(placement: Placement) -> bytes:
 def _members(placement: Placement, chosen: NDArray[np.bool_]) -> bytes:
     rows = np.zeros(int(chosen.sum()), dtype=MEMBER)
     rows["ordinal"], rows["generation"] = placement.ordinals[chosen], placement.generations[chosen]
-    rows["importance"], rows["noise"] = placement.importance[chosen], placement.noise[chosen]
+    rows["importance"] = placement.importance[chosen]
+    rows["noise"] = placement.noise[chosen].astype(COLUMN["noise"])  # what the look-up of one sample shows
     rows["reason"] = placement.reasons[chosen]
     return rows.tobytes()
 

@@ -162,7 +162,7 @@ class Player:
             ordinals=np.array([entry.ordinal for entry in entries if entry], dtype=np.int64),
             generations=np.array([entry.generation for entry in entries if entry], dtype=np.uint32),
             importance=np.array([means[sample_id] for sample_id in order]),
-            noise=np.where(sets == 3, 0.75, np.nan),
+            noise=np.where(sets == 3, 0.7, np.nan),
             sets=sets,
             reasons=np.choose(sets - 1, [IMPORTANT, UNCERTAIN, EASY]).astype(np.uint8),
         )

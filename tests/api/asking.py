@@ -71,14 +71,13 @@ class Api:
     def walk(self, path: str, name: str = "d", **params: Any) -> list[str]:
         """The ids of every page, by the cursors that the service gives."""
         ids: list[str] = []
-        cursor: dict[str, str] = {}
         while True:
-            page = self.read(path, name, **params, **cursor)
+            page = self.read(path, name, **params)
             assert len(page["items"]) <= params.get("limit", 100)
             ids += [item["id"] for item in page["items"]]
             if page["next_cursor"] is None:
                 return ids
-            cursor = {"cursor": page["next_cursor"]}
+            params["cursor"] = page["next_cursor"]
 
 
 def code(response: Response, status: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -61,19 +61,16 @@ def test_a_line_that_is_too_long_is_a_row_that_is_wrong_whatever_its_chunks(
 ) -> None:
     api = serve(max_line_bytes=2000)
     api.put()
-    body = (
-        b'{"id": "1", "text": "a"}\n{"id": "2", "text": "' + b"x" * 100_000 + b'"}\n{"id": "3", "text": "c"}'
-    )
-
-    def chunks() -> Iterator[bytes]:
-        for start in range(0, len(body), 999):
-            yield body[start : start + 999]
-
-    for content in (body, chunks()):
-        response = api.http.post("/v1/datasets/d/samples", content=content, headers={"Content-Type": NDJSON})
-        assert response.status_code == 207
-        assert rejected(response) == [(1, "invalid_row")]
+    lines = [{"id": "1", "text": "a"}, {"id": "2", "text": "x" * 100_000}, {"id": "3", "text": "c"}]
+    body = "\n".join(json.dumps(line) for line in lines).encode()
+    response = api.body(body, NDJSON)
+    assert response.status_code == 207
+    assert rejected(response) == [(1, "invalid_row")]
     assert api.walk("/samples") == ["1", "3"]
+    for size in (1, 999, 2001, 50_000):
+        stream = NdjsonStream(2000)
+        rows = [row for at in range(0, len(body), size) for row in stream.feed(body[at : at + size])]
+        assert len([*rows, *stream.finish()]) == 3
 
 
 def test_memory_holds_one_line_at_most() -> None:
@@ -177,12 +174,11 @@ def test_a_long_file_that_breaks_says_how_far_it_was_stored(serve: Callable[...,
     api = serve(ingest_batch_rows=10)
     api.put()
     rows = "".join(f"{i},text {i}\n" if i != 3 else "3,\n" for i in range(25))
-    chunks = iter([b"id,text\n", *(line.encode() for line in rows.splitlines(keepends=True)), b'x,"open'])
-    response = api.http.post("/v1/datasets/d/samples", content=chunks, headers={"Content-Type": CSV})
+    response = api.body(f'id,text\n{rows}x,"open', CSV)
     assert code(response, 400) == "invalid_csv"
-    assert "of the first 20 rows 19 are stored, none after" in response.json()["detail"]
+    assert "of the first 25 rows 24 are stored, none after" in response.json()["detail"]
     assert [one["index"] for one in response.json()["errors"]] == [3]
-    assert api.read()["samples"] == 19
+    assert api.read()["samples"] == 24
 
 
 def test_a_cell_may_be_as_long_as_a_text(api: Api) -> None:

@@ -64,11 +64,21 @@ class Settings(BaseSettings):
         return value
 
     def keys(self) -> tuple[str, ...]:
-        """Every API key that opens the service; empty when it runs without keys."""
+        """Every API key that opens the service; empty when it runs without keys.
+
+        Raises:
+            Unsafe: a file of keys is named, but holds none: that must not mean that none are asked for.
+        """
         if self.api_keys_file is None:
             return self.api_keys
-        lines = self.api_keys_file.read_text(encoding="utf-8").splitlines()
-        from_file = tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+        lines = self.api_keys_file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+        from_file = tuple(line for line in map(str.strip, lines) if line and not line.startswith("#"))
+        if not from_file:
+            raise Unsafe(
+                "invalid_settings",
+                f"GRADSIFT_API_KEYS_FILE: {self.api_keys_file} holds no key",
+                remedy="Write one key a line into the file, or unset GRADSIFT_API_KEYS_FILE.",
+            )
         return self.api_keys + from_file
 
 

@@ -45,11 +45,7 @@ def find_model(name: str, settings: Settings) -> ModelPlace:
     """
     try:
         return _find(name, settings)
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-    ) as error:  # too long, a NUL in it, no such home, a loop of links
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, no such home, a loop
         raise Invalid("unknown_model", f"no model can be found under {name[:100]!r}") from error
 
 
@@ -109,9 +105,8 @@ def _allowed_folder(name: str, folder: Path, *, allowed: bool) -> ModelPlace:
 def _is_allowed_folder(folder: Path, settings: Settings) -> bool:
     """By its real path: links must not lead out of what is allowed."""
     roots = (Path(entry).expanduser().resolve() for entry in settings.allowed_models if _is_path(entry))
-    return any(folder.is_relative_to(root) for root in roots) or _matches(
-        str(folder), settings.allowed_models
-    )
+    below = any(folder.is_relative_to(root) for root in roots)
+    return below or _matches(str(folder), settings.allowed_models)
 
 
 def _is_path(entry: str) -> bool:

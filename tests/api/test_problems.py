@@ -177,28 +177,9 @@ ODD: list[Any] = [
     [], [1], ["a", "a"], {}, {"a": 1}, [[]], {"id": "1", "text": "t"}, [{"id": "1", "text": "t"}],
 ]  # fmt: skip
 FIELDS = [
-    "task",
-    "labels",
-    "description",
-    "samples",
-    "id",
-    "text",
-    "text_pair",
-    "label",
-    "group",
-    "split",
-    "weight",
-    "meta",
-    "ids",
-    "dataset",
-    "kind",
-    "model",
-    "params",
-    "webhook",
-    "num_train_epochs",
-    "model_config",
-    "seed",
-]
+    "task", "labels", "description", "samples", "id", "text", "text_pair", "label", "group", "split",
+    "weight", "meta", "ids", "dataset", "kind", "model", "params", "webhook", "model_config", "seed",
+]  # fmt: skip
 QUERIES = [
     "limit",
     "cursor",

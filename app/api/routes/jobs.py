@@ -57,6 +57,7 @@ def list_jobs(
 
 @router.get("/{job_id}")
 def get_job(service: ServiceDep, job_id: str) -> JobOut:
+    """The job as it is now."""
     return _shown(service.state.jobs.get(job_id))
 
 

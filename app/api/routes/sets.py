@@ -15,6 +15,7 @@ from app.services import exports
 from app.services import sets as use
 
 router = APIRouter(prefix="/v1/datasets/{dataset}/sets", tags=["sets"])
+_FILES = {kind.partition(";")[0]: {"schema": {"type": "string"}} for kind in exports.MEDIA_TYPES.values()}
 
 
 def _set_name(name: str) -> SetName:
@@ -48,7 +49,7 @@ def get_set(
     return SetPage.model_validate(found)
 
 
-@router.get("/{set_name}/export", response_class=StreamingResponse)
+@router.get("/{set_name}/export", response_class=StreamingResponse, responses={200: {"content": _FILES}})
 def export_set(
     dataset: DatasetDep,
     service: ServiceDep,

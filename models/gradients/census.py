@@ -23,13 +23,13 @@ def batch_free_sites(
 ) -> set[Site]:
     """Sites that some call applies to a tensor whose first dimension is not the batch.
 
-    Runs the model without gradients on its first sample, repeated; random state is left as it was.
+    Runs the model on its first sample, repeated, and drops the output; random state is left as it was.
     """
     found: set[Site] = set()
     devices = {p.device.index or 0 for p in model.parameters() if p.is_cuda}
     for size in _SIZES:
         resize = _resizer(batch, size)
-        with recorder.taking_census() as census, torch.random.fork_rng(devices), torch.no_grad():
+        with recorder.taking_census() as census, torch.random.fork_rng(devices):
             model(*map(resize, args), **{name: resize(value) for name, value in kwargs.items()})
         for site, lengths in census.items():
             if not all(site.rule.follows_batch(length, size) for length in lengths):

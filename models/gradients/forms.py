@@ -21,13 +21,12 @@ Li et al., "Large language models can be strong differentially private learners"
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from models.gradients.grams import GramCache
-from models.gradients.precision import row_dot, widened
+from models.gradients.precision import row_dot, row_norm_sq, widened
 
 
 class SampleGradient(ABC):
@@ -53,7 +52,7 @@ class VectorGradient(SampleGradient):
     values: Tensor
 
     def norm_sq(self) -> Tensor:
-        return row_dot(self.values, self.values)
+        return row_norm_sq(self.values)
 
     def dot(self, direction: Tensor) -> Tensor:
         return widened(self.values.flatten(1)) @ widened(direction.flatten())
@@ -96,13 +95,21 @@ class LookupGradient(SampleGradient):
     ids: Tensor
     b: Tensor
     padding_idx: int | None = None
-    grams: GramCache = field(default_factory=GramCache)
 
     def norm_sq(self) -> Tensor:
-        same_token = self.ids.unsqueeze(2) == self.ids.unsqueeze(1)
+        """The rows of each token of a sample are summed first: linear in the length of the sample."""
+        batch, vocabulary = len(self.ids), int(self.ids.max()) + 1
+        offsets = vocabulary * torch.arange(batch, device=self.ids.device).unsqueeze(1)
+        tokens, position = torch.unique(self.ids + offsets, return_inverse=True)
+        rows = widened(self.b).flatten(0, 1)
+        if len(tokens) < len(rows):  # some token comes twice
+            rows = rows.new_zeros(len(tokens), rows.shape[1]).index_add_(0, position.flatten(), rows)
+        else:
+            tokens = (self.ids + offsets).flatten()
+        squares = row_norm_sq(rows)
         if self.padding_idx is not None:
-            same_token &= (self.ids != self.padding_idx).unsqueeze(2)
-        return row_dot(self.grams.gram(self.b), same_token)
+            squares = squares.masked_fill_(tokens % vocabulary == self.padding_idx, 0.0)
+        return squares.new_zeros(batch).index_add_(0, tokens // vocabulary, squares)
 
     @property
     def rows(self) -> Tensor:

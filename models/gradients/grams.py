@@ -1,7 +1,4 @@
-"""The Gram matrices of the last tensor asked for.
-
-Query, key and value share their input; token, position and type embeddings share their gradient.
-"""
+"""The Gram matrices of the last tensor asked for: query, key and value share their input."""
 
 from __future__ import annotations
 

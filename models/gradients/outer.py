@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from models.gradients.grams import GramCache
-from models.gradients.precision import accumulator_dtype, row_dot
+from models.gradients.precision import accumulator_dtype, row_dot, row_norm_sq
 from models.gradients.rows import Spans
 
 _TILE_ELEMENTS = 1 << 17  # of a product: with its sum, half a core's second-level cache in float32
@@ -95,7 +95,7 @@ def _reduce_few(a: Tensor, b: Tensor, direction: Tensor | None, spans: Spans) ->
     rows_a, rows_b = spans.gathered(a), spans.gathered(b)
     if max(spans.lengths) <= 1:
         present = torch.tensor([length > 0 for length in spans.lengths], device=a.device)
-        norm_sq = _scattered(row_dot(rows_a, rows_a) * row_dot(rows_b, rows_b), present)
+        norm_sq = _scattered(row_norm_sq(rows_a) * row_norm_sq(rows_b), present)
         dots = None
         if direction is not None:
             dots = _scattered(row_dot(rows_a @ direction.mT.to(a.dtype), rows_b), present)
@@ -151,7 +151,7 @@ def _reduce_chunks(a: Tensor, b: Tensor, direction: Tensor | None) -> OuterReduc
     for first in range(0, batch, step):
         chunk = slice(first, first + step)
         products = torch.bmm(b[chunk].mT, a[chunk]).flatten(1).to(dtype)
-        norms_sq.append(row_dot(products, products))
+        norms_sq.append(row_norm_sq(products))
         if direction is not None:
             dots.append(products @ direction.flatten().to(dtype))
         total += products.sum(0)

@@ -17,6 +17,11 @@ def widened(values: Tensor) -> Tensor:
 
 def row_dot(left: Tensor, right: Tensor) -> Tensor:
     """``(batch, ...) x (batch, ...) -> (batch,)``, as wide as the left one's sums have to be."""
-    flat_left = widened(left.flatten(1))
-    flat_right = right.flatten(1).to(flat_left.dtype)
-    return torch.bmm(flat_left.unsqueeze(1), flat_right.unsqueeze(2)).flatten()
+    return (widened(left) * right).flatten(1).sum(1)
+
+
+def row_norm_sq(values: Tensor) -> Tensor:
+    """``(batch, ...) -> (batch,)``; in one pass that writes nothing, unlike a product and its sum."""
+    flat = values.flatten(1)
+    norms: Tensor = torch.linalg.vector_norm(flat, dim=1, dtype=accumulator_dtype(flat.dtype))
+    return norms.square_()

@@ -154,6 +154,7 @@ class Recorder:
 
     # After
 
+    @torch.no_grad()
     def finish(self) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
         """Squared norms and inner products by parameter id, still scaled by the samples' weights.
 

@@ -74,8 +74,8 @@ class RowScout:
         """Of ``(batch, length, features)``; None when all rows are to be used."""
         if gradient.shape[1] == 1 or gradient.is_cuda or self._full_in_a_row >= _LOOKS_WHEN_FULL:
             return None
-        glance = gradient[..., :_GLANCE]
-        if bool(_active(glance).all()) or bool((active := _active(gradient)).all()):
+        glance = gradient[..., :_GLANCE].ne(0).any(-1)
+        if bool(glance.all()) or bool((active := _active(gradient)).all()):
             self._full_in_a_row += 1
             return None
         self._full_in_a_row = 0

@@ -67,7 +67,7 @@ class _ObservedConvolution(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        inputs, kernel = ctx.saved_tensors
+        inputs, kernel = (tensor.detach() for tensor in ctx.saved_tensors)
         module, recorder = ctx.module, ctx.recorder
         weight, bias = ctx.parameters
         grad_values = grad_weight = grad_bias = None

@@ -70,6 +70,6 @@ class _ObservedEmbedding(torch.autograd.Function):
         rows = gradient.reshape(len(gradient), -1, gradient.shape[-1])
         tokens = ids.reshape(len(ids), -1).expand(len(gradient), -1)
         recorder: Recorder = ctx.recorder
-        recorder.observe(table, LookupGradient(tokens, rows, ctx.padding_idx, recorder.grams))
+        recorder.observe(table, LookupGradient(tokens, rows, ctx.padding_idx))
         recorder.expect(table, total)
         return total, None, None, None, None

@@ -73,7 +73,8 @@ class _ObservedLinear(torch.autograd.Function):
                 grad_rows = grad_input(rows, matrix.mT if ctx.transposed else matrix, spans)
                 grad_values = grad_rows.view(inputs.shape).to(ctx.values_dtype)
             if ctx.needs_input_grad[1]:
-                a = inputs.reshape(len(inputs), -1, inputs.shape[-1])
+                # Detached: what is kept until the pass ends must not keep the graph alive.
+                a = inputs.detach().reshape(len(inputs), -1, inputs.shape[-1])
                 grad_weight = observe_weight(
                     ctx.recorder, weight, a, rows, transposed=ctx.transposed, spans=spans
                 )

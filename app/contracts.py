@@ -245,7 +245,6 @@ class Job(Record):
     lineage: str | None = None
     result: dict[str, Any] | None = None
     error: JobError | None = None
-    cancel_requested: bool = False
 
 
 class Claim(Record):

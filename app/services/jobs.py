@@ -94,9 +94,25 @@ def list_jobs(
             return {"items": items, "next_cursor": None}
 
 
+def state_changes(job: Job) -> list[Job]:
+    """The job at each of its state changes, the present one last.
+
+    They follow from the attempts: each one was claimed from the queue, and all but the last went back to it.
+    """
+    running = [JobState.RUNNING, JobState.QUEUED] * job.attempt
+    states = [JobState.QUEUED, *running]
+    if job.state is not JobState.QUEUED and job.attempt:
+        states.pop()
+    if job.state.ended:
+        states.append(job.state)
+    unended = {"finished_at": None, "result": None, "error": None}
+    earlier = [job.model_copy(update={"state": state, **unended}) for state in states[:-1]]
+    return [*earlier, job]
+
+
 def shown_job(job: Job) -> Mapping[str, Any]:
     """JOB of the contract."""
-    return job.model_dump(mode="json", exclude={"cancel_requested"})
+    return job.model_dump(mode="json")
 
 
 def _refuse_untrainable(counts: Mapping[str, int], dataset: str) -> None:

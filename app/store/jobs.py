@@ -252,5 +252,4 @@ def _job(raw: Mapping[bytes, bytes]) -> Job:
     for name in _JSON_FIELDS:
         if name in fields:
             fields[name] = json.loads(fields[name])
-    fields["cancel_requested"] = fields.get("cancel") == "1"
     return Job.model_validate(fields)

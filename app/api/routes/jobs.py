@@ -76,16 +76,20 @@ def _existing(service: ServiceDep, job_id: str) -> Job:
 async def job_events(
     service: ServiceDep, job_id: str, first: Annotated[Job, Depends(_existing)]
 ) -> AsyncIterator[ServerSentEvent]:
-    """Every state change (`state`) and progress (`progress`), each with the whole job; ends with the job."""
-    job, shown = first, None
+    """Every state change since the job was sent (`state`) and progress (`progress`); ends with the job.
+
+    Each event carries the whole job. Changes that came and went between two looks are told all the same.
+    """
+    job, told, progress = first, 0, first.progress
     while True:
-        if shown is None or (job.state, job.attempt) != (shown.state, shown.attempt):
-            yield ServerSentEvent(event="state", data=_shown(job))
-        elif job.progress != shown.progress:
+        changes = use.state_changes(job)
+        for then in changes[told:]:
+            yield ServerSentEvent(event="state", data=_shown(then))
+        if len(changes) == told and job.progress != progress:
             yield ServerSentEvent(event="progress", data=_shown(job))
         if job.state.ended:
             return
-        shown = job
+        told, progress = len(changes), job.progress
         await anyio.sleep(EVENT_SECONDS)
         job = await to_thread.run_sync(service.state.jobs.get, job_id)
 

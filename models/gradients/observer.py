@@ -14,7 +14,9 @@ from models.gradients.census import batch_free_sites
 from models.gradients.coverage import FALLBACK_RULE, GroupOf, ParameterCoverage, layer_of
 from models.gradients.errors import ObservationStateError, UncoveredParameterError
 from models.gradients.fallback import ExactFallback
+from models.gradients.forms import SampleGradient
 from models.gradients.installation import batch_size, find_sites, install
+from models.gradients.projection import SeededProjection
 from models.gradients.recorder import Recorder
 from models.gradients.result import PerSampleGradients, unweighted
 
@@ -96,6 +98,18 @@ class GradientObserver:
             for name, parameter in self._parameters.items()
         }
 
+    def set_projection(self, projection: SeededProjection | None) -> None:
+        """Ask for ``projections``: every ``g_i`` under this seeded random map; None ends it."""
+        if projection is None:
+            self._recorder.project = None
+            return
+        names = self._names
+
+        def project(parameter: nn.Parameter, gradient: SampleGradient) -> Tensor:
+            return projection.sketch(names[id(parameter)], parameter.shape, gradient)
+
+        self._recorder.project = project
+
     @contextmanager
     def paused(self) -> Iterator[None]:
         """The plain model for a while, as for a validation gradient between two micro-batches."""
@@ -122,6 +136,7 @@ class GradientObserver:
         if not recorder.backward_began:
             raise ObservationStateError("There is nothing to take: no observed backward since the last take.")
         norms_sq, dots = recorder.finish()
+        projections = recorder.projections
         self._refuse_uncovered()
         try:
             self._add_fallback(norms_sq, dots)
@@ -130,13 +145,15 @@ class GradientObserver:
         groups: dict[str, list[Tensor]] = {}
         for key, norm_sq in norms_sq.items():
             groups.setdefault(self._group_of(self._names[key]), []).append(norm_sq)
-        return unweighted(groups, list(dots.values()), weights)
+        return unweighted(groups, list(dots.values()), weights, projections)
 
     def _add_fallback(self, norms_sq: dict[int, Tensor], dots: dict[int, Tensor]) -> None:
         slow = self._uncovered.keys() | self._recorder.given_up.keys()
         parameters = [parameter for parameter in self._parameters.values() if id(parameter) in slow]
         if not parameters or self._fallback is None:
             return
+        if self._recorder.project is not None:
+            raise ObservationStateError("Projections are not available for parameters of the exact fallback.")
         with self.paused():
             more_norms_sq, more_dots = self._fallback.gradients(parameters, self._recorder.directions)
         norms_sq |= more_norms_sq

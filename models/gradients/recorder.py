@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -43,6 +43,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.directions: dict[int, Tensor] | None = None
+        self.project: Callable[[nn.Parameter, SampleGradient], Tensor] | None = None
         self.observing = True
         self._suspended = False
         self.given_up: dict[int, str] = {}
@@ -58,6 +59,7 @@ class Recorder:
         self._norms_sq: dict[int, Tensor] = {}
         self._dots: dict[int, Tensor] = {}
         self._held: dict[int, list[SampleGradient]] = {}
+        self.projections: Tensor | None = None
         self._expected: dict[int, list[int]] = {}
         self._balances: dict[int, _Balance] = {}
         self.unexplained: dict[int, str] = {}
@@ -115,11 +117,19 @@ class Recorder:
     def observe(self, parameter: nn.Parameter, gradient: SampleGradient) -> None:
         """Take one use's per-sample gradients, in any form."""
         self.backward_began = True
+        self.add_projection(parameter, gradient)
         if self.is_shared(parameter):
             self._held.setdefault(id(parameter), []).append(gradient)
             return
         direction = self.direction(parameter)
         self.add(parameter, gradient.norm_sq(), None if direction is None else gradient.dot(direction))
+
+    def add_projection(self, parameter: nn.Parameter, gradient: SampleGradient) -> None:
+        """Projections are linear: every use of every parameter adds its own."""
+        if self.project is None:
+            return
+        sketch = self.project(parameter, gradient)
+        self.projections = sketch if self.projections is None else self.projections + sketch
 
     def add(self, parameter: nn.Parameter, norm_sq: Tensor, dots: Tensor | None) -> None:
         """Take the ready numbers of a parameter that is used once."""

@@ -30,11 +30,15 @@ class PerSampleGradients:
 
 
 def unweighted(
-    norms_sq: Mapping[str, list[Tensor]], dots: list[Tensor], weights: Tensor | float
+    norms_sq: Mapping[str, list[Tensor]],
+    dots: list[Tensor],
+    weights: Tensor | float,
+    projections: Tensor | None = None,
 ) -> PerSampleGradients:
     """Sum what the backward pass of weighted losses left, and divide the weights out of it.
 
-    ``norms_sq``: by group, ``weights_i^2 |g_i|^2`` of each parameter; ``dots``: ``weights_i <g_i, d>``.
+    ``norms_sq``: by group, ``weights_i^2 |g_i|^2`` of each parameter; ``dots``: ``weights_i <g_i, d>``;
+    ``projections`` ``(batch, dim)``: of ``weights_i g_i``.
     """
     some = next(iter(norms_sq.values()))[0]
     scale = torch.as_tensor(weights, dtype=torch.float64, device=some.device).detach().expand(len(some))
@@ -46,4 +50,5 @@ def unweighted(
         norms_sq_by_group={name: group.to(some.dtype) for name, group in by_group.items()},
         observed=~scale.isnan(),
         dots=(torch.stack(dots).double().sum(0) / scale).to(some.dtype) if dots else None,
+        projections=None if projections is None else (projections / scale.unsqueeze(1)).to(some.dtype),
     )

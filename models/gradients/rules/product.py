@@ -44,6 +44,7 @@ def observe_weight(
         left, right = (a, b) if transposed else (b, a)
         total = left.flatten(0, 1).mT @ right.flatten(0, 1)
     else:
+        recorder.add_projection(weight, OuterGradient(a, b, transposed))
         direction = recorder.direction(weight)
         if direction is not None:
             direction = direction.flatten(1)

@@ -58,9 +58,7 @@ def test_autocast_with_a_loss_scale(dtype: torch.dtype) -> None:
     assert_close(*flat, 0.02, "grad")
 
 
-@pytest.mark.filterwarnings(
-    "ignore:.*gradient_checkpointing.* is deprecated:FutureWarning"
-)
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.* is deprecated:FutureWarning")
 def test_adapters_alone_are_observed() -> None:
     torch.manual_seed(0)
     config = LoraConfig(task_type="SEQ_CLS", r=2, lora_alpha=4, target_modules=["query", "value"])

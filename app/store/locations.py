@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 
 from pyarrow import fs
@@ -31,9 +32,14 @@ def exists(location: str) -> bool:
 
 
 def remove_tree(location: str) -> None:
+    """Removes all below a place; on a disk it is gone at once, so that nobody meets half of it."""
     store, path = filesystem(location)
-    if store.get_file_info(path).type == fs.FileType.Directory:
-        store.delete_dir(path)
+    if store.get_file_info(path).type != fs.FileType.Directory:
+        return
+    if not is_url(location):
+        path, whole = f"{path}.{uuid.uuid4().hex}.gone", path
+        store.move(whole, path)
+    store.delete_dir(path)
 
 
 def writable(location: str) -> bool:

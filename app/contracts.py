@@ -196,6 +196,12 @@ class ScoreParams(Strict):
     early_stopping_patience: Count | None = Field(
         default=None, ge=1, le=1000, description="Epochs without a better validation loss; null: off."
     )
+    alignment_steps: Count | None = Field(
+        default=50,
+        ge=1,
+        description="Steps between two takes of the validation gradient that samples are aligned with; "
+        "null: no alignment. Without a validation split there is none.",
+    )
     fresh: Flag = Field(
         default=False, description="Start a new lineage instead of continuing the present one."
     )

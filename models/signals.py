@@ -32,6 +32,8 @@ class VisitSignals:
     positions: int64, indices into the training arrays. grad_norm: float64, the L2 norm of the
     gradient of the sample's own loss over all trainable parameters (GraNd, Paul et al. 2021), from
     which the importance S_i is averaged. loss, el2n, margin, confidence: float32. correct: bool.
+    alignment: float32, the cosine of the sample's gradient with the validation direction (LESS, Xia et
+    al. 2024; `models.gradients.alignment`), NaN where no direction is taken.
     """
 
     positions: NDArray[np.int64]
@@ -41,6 +43,7 @@ class VisitSignals:
     margin: NDArray[np.float32]
     confidence: NDArray[np.float32]
     correct: NDArray[np.bool_]
+    alignment: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -51,20 +54,24 @@ class VisitSignals:
         positions: Sequence[NDArray[np.int64]],
         grad_norms: Sequence[torch.Tensor],
         free: Sequence[FreeSignals],
+        alignments: Sequence[torch.Tensor] = (),
     ) -> VisitSignals:
         """Join the micro-batches of a step; the device is waited for once a signal, not once a batch."""
 
         def joined(name: str) -> NDArray[np.float32]:
             return np.asarray(torch.cat([getattr(part, name) for part in free]).cpu().numpy())
 
+        visited = np.concatenate(positions)
+        aligned = torch.cat(list(alignments)).float().cpu().numpy() if alignments else None
         return cls(
-            positions=np.concatenate(positions),
+            positions=visited,
             grad_norm=torch.cat([norms.detach().double() for norms in grad_norms]).cpu().numpy(),
             loss=joined("loss"),
             el2n=joined("el2n"),
             margin=joined("margin"),
             confidence=joined("confidence"),
             correct=joined("correct").astype(np.bool_),
+            alignment=np.full(len(visited), np.nan, dtype=np.float32) if aligned is None else aligned,
         )
 
 

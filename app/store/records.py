@@ -32,8 +32,8 @@ RECORD = np.dtype(
         ("margin_mean", "<f4"),
         ("confidence_mean", "<f4"),
         ("confidence_m2", "<f4"),  # Welford's sum of squared deviations
-        ("alignment_mean", "<f4"),  # NaN where there is none
-        ("spare2", "<f4"),
+        ("alignment_mean", "<f4"),  # over `alignments` visits; NaN where there is none
+        ("alignments", "<u4"),
     ]
 )
 Records = NDArray[np.void]
@@ -63,6 +63,7 @@ class Visits:
     margin: NDArray[np.float64]
     confidence: NDArray[np.float64]
     correct: NDArray[np.bool_]
+    alignment: NDArray[np.float64] | None = None  # None or NaN where no validation direction was taken
 
 
 def empty_records(count: int) -> Records:
@@ -107,7 +108,19 @@ def merge_visits(records: Records, rows: NDArray[np.int64], visits: Visits, *, a
     new_mean = mean + (visits.confidence - mean) / count
     chosen["confidence_m2"] += (visits.confidence - mean) * (visits.confidence - new_mean)
     chosen["confidence_mean"] = new_mean
+    if visits.alignment is not None:
+        _merge_alignment(chosen, visits.alignment)
     records[rows] = chosen
+
+
+def _merge_alignment(chosen: Records, alignment: NDArray[np.float64]) -> None:
+    """The mean over those visits that have an alignment."""
+    given = ~np.isnan(alignment)
+    chosen["alignments"] += given
+    count = np.maximum(chosen["alignments"], 1).astype(np.float64)
+    mean = np.nan_to_num(chosen["alignment_mean"].astype(np.float64))
+    merged = mean + (alignment - mean) / count
+    chosen["alignment_mean"] = np.where(given, merged, chosen["alignment_mean"])
 
 
 def importance(records: Records) -> NDArray[np.float64]:

@@ -20,7 +20,9 @@ class TrainingConfig:
     num_train_epochs is a whole number, because every sample is visited once an epoch.
     max_grad_norm None switches clipping off. early_stopping_patience is the number of epochs without
     a lower validation loss after which training stops; None switches it off. max_length is for the
-    caller that tokenizes. Raises ModelError `invalid_training_config` that names every fault.
+    caller that tokenizes. alignment_steps: every how many steps the validation direction is taken anew,
+    from alignment_samples samples; None, or no validation split: no alignment. Raises ModelError
+    `invalid_training_config` that names every fault.
     """
 
     num_train_epochs: int = 3
@@ -38,6 +40,8 @@ class TrainingConfig:
     fp16: bool = False
     early_stopping_patience: int | None = None
     max_length: int = 128
+    alignment_steps: int | None = None
+    alignment_samples: int = 128
 
     def __post_init__(self) -> None:
         faults = [*self._whole_number_faults(), *self._number_faults(), *self._choice_faults()]
@@ -57,10 +61,12 @@ class TrainingConfig:
             "seed": 0,
             "max_length": _SHORTEST_INPUT,
             "early_stopping_patience": 1,
+            "alignment_steps": 1,
+            "alignment_samples": 1,
         }
         for name, minimum in least.items():
             value = getattr(self, name)
-            if name == "early_stopping_patience" and value is None:
+            if name in ("early_stopping_patience", "alignment_steps") and value is None:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
                 yield f"{name} must be a whole number of at least {minimum}, not {value!r}"

@@ -18,6 +18,7 @@ from models.gradients import GradientObserver, ParameterCoverage
 from models.signals import FreeSignals, VisitSignals, free_signals
 from models.training.checks import require_finite, require_same_run, require_trainable_data, run_identity
 from models.training.config import TrainingConfig
+from models.training.direction import ValidationDirection
 from models.training.optimizer import build_optimizer, learning_rate_at
 from models.training.precision import LossScale, autocast_dtype
 from models.training.randomness import seeded_randomness
@@ -78,6 +79,7 @@ class ScoringRun:
         self._optimizer = build_optimizer(self._model, config)
         self._loss_scale = LossScale.for_dtype(self._autocast_dtype)
         self._stopping = EarlyStopping(config.early_stopping_patience)
+        self._direction = self._validation_direction()
         self._coverage = GradientObserver(self._model).coverage
         self._identity = run_identity(self._model, train, self._validation, config)
         self._step = 0
@@ -131,6 +133,7 @@ class ScoringRun:
             "optimizer": self._optimizer.state_dict(),
             "loss_scale": self._loss_scale.state_dict(),
             "early_stopping": self._stopping.state_dict(),
+            "direction": {} if self._direction is None else self._direction.state_dict(),
             "position": {
                 "step": self._step,
                 "epoch": self._epoch,
@@ -146,6 +149,8 @@ class ScoringRun:
         self._optimizer.load_state_dict(state["optimizer"])
         self._loss_scale.load_state_dict(state["loss_scale"])
         self._stopping.load_state_dict(state["early_stopping"])
+        if self._direction is not None:
+            self._direction.load_state_dict(state["direction"])
         position = state["position"]
         self._step = int(position["step"])
         self._epoch = int(position["epoch"])
@@ -167,6 +172,8 @@ class ScoringRun:
     def _advance(self, observer: GradientObserver, micro_batches: Batches) -> StepResult:
         """One optimiser step."""
         self._model.train()
+        if self._direction is not None:
+            self._direction.guide(observer, self._step)
         signals = self._accumulate(observer, micro_batches)
         while not np.isfinite(signals.grad_norm).all() and self._loss_scale.shrink():
             signals = self._accumulate(observer, micro_batches)
@@ -184,13 +191,31 @@ class ScoringRun:
         self._optimizer.zero_grad(set_to_none=True)
         grad_norms: list[torch.Tensor] = []
         free: list[FreeSignals] = []
+        alignments: list[torch.Tensor] = []
         for place, batch in enumerate(micro_batches):
             with seeded_randomness(self._device, self._config.seed, self._step, place):
                 logits, losses, labels = self._forward(batch)
                 (losses * weight).sum().backward()
-            grad_norms.append(observer.take(weight).norms)
+            gradients = observer.take(weight)
+            grad_norms.append(gradients.norms)
+            if self._direction is not None:
+                alignments.append(self._direction.alignment(gradients))
             free.append(free_signals(logits, labels))
-        return VisitSignals.collect(micro_batches, grad_norms, free)
+        return VisitSignals.collect(micro_batches, grad_norms, free, alignments)
+
+    def _validation_direction(self) -> ValidationDirection | None:
+        config = self._config
+        if self._validation is None or config.alignment_steps is None:
+            return None
+        return ValidationDirection(
+            self._model,
+            self._optimizer,
+            self._validation,
+            refresh_steps=config.alignment_steps,
+            samples=config.alignment_samples,
+            seed=config.seed,
+            device=self._device,
+        )
 
     def _forward(self, batch: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Logits (batch, classes), unreduced losses (batch,) in float32 and labels (batch,)."""

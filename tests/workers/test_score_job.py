@@ -218,3 +218,17 @@ def test_adapters_alone_are_scored_and_the_coverage_says_so(bench: Bench, make_r
     assert coverage["values"] == coverage["adapter_values"] + 2 * 32 + 2  # and the head
     assert coverage["frozen_values"] > coverage["values"]
     assert {score["visits"] for score in bench.scores(ids(rows))} == {2}
+
+
+def test_alignment_is_shown_where_there_is_a_validation_split(bench: Bench, make_rows: MakeRows) -> None:
+    rows = make_rows(20)
+    bench.dataset(rows)
+    bench.run()
+    assert bench.scores(["s0000"])[0]["signals"]["alignment"] is None
+    held_out = [{**row, "id": f"v{row['id']}", "split": "validation"} for row in rows[:8]]
+    bench.send(bench.state.datasets.get("d"), held_out)
+    job = bench.run(alignment_steps=2)
+    assert job.state is JobState.SUCCEEDED, job.error
+    alignments = [score["signals"]["alignment"] for score in bench.scores(ids(rows))]
+    assert all(-1.0 <= alignment <= 1.0 for alignment in alignments)
+    assert max(alignments) > 0.1

@@ -164,6 +164,7 @@ def _training_config(params: ScoreParams) -> TrainingConfig:
         fp16=params.fp16,
         early_stopping_patience=params.early_stopping_patience,
         max_length=params.max_length,
+        alignment_steps=params.alignment_steps,
     )
 
 

@@ -90,4 +90,5 @@ def _visits(result: StepResult, train: Rows) -> Visits:
         margin=signals.margin.astype(np.float64),
         confidence=signals.confidence.astype(np.float64),
         correct=signals.correct,
+        alignment=signals.alignment.astype(np.float64),
     )

@@ -328,7 +328,19 @@ def events(api: Api, job_id: str) -> list[tuple[str, dict[str, Any]]]:
 def test_events_of_an_ended_job_end(ready: Api) -> None:
     job_id = ready.job().json()["id"]
     cancel(ready, job_id)
-    assert events(ready, job_id) == [("state", ready.http.get(f"/v1/jobs/{job_id}").json())]
+    told = events(ready, job_id)
+    assert [(event, job["state"]) for event, job in told] == [("state", "queued"), ("state", "cancelled")]
+    assert told[-1][1] == ready.http.get(f"/v1/jobs/{job_id}").json()
+
+
+def test_the_end_of_a_job_that_waits_for_its_next_attempt_is_told(ready: Api) -> None:
+    job_id = ready.job().json()["id"]
+    ready.state.jobs.end(ready.player.claim(), JobState.QUEUED, progress=Progress())
+    later = threading.Timer(0.6, lambda: cancel(ready, job_id))
+    later.start()
+    told = [job["state"] for _, job in events(ready, job_id)]
+    later.join()
+    assert told == ["queued", "running", "queued", "cancelled"]
 
 
 def test_events_tell_every_state_and_progress_and_end_with_the_job(ready: Api) -> None:

@@ -83,6 +83,8 @@ async def job_events(
     job, told, progress = first, 0, first.progress
     while True:
         changes = use.state_changes(job)
+        if job.state.ended:  # also of a job that waited for its next attempt, whose end is no change more
+            told = min(told, len(changes) - 1)
         for then in changes[told:]:
             yield ServerSentEvent(event="state", data=_shown(then))
         if len(changes) == told and job.progress != progress:

@@ -1,9 +1,9 @@
-"""How each sample's gradient lies to a direction that helps: the validation gradient, as the optimiser sees it.
+"""How each sample's gradient lies to the validation gradient, as the optimiser sees it.
 
-AdamW does not step along the gradient but along ``P g`` with ``P = 1 / (sqrt(v_hat) + eps)``, so a sample moves
-the validation loss by ``-lr <P g_i, g_val>``, not by ``-lr <g_i, g_val>``. P is diagonal and belongs to the
-step, not to the sample: ``<P g_i, g_val> = <g_i, P g_val>``. One fixed direction ``d = P g_val`` therefore
-serves the whole batch, and the observer gives ``<g_i, d>`` in the same backward.
+AdamW does not step along the gradient but along ``P g`` with ``P = 1 / (sqrt(v_hat) + eps)``, so a sample
+moves the validation loss by ``-lr <P g_i, g_val>``, not by ``-lr <g_i, g_val>``. P is diagonal and belongs to
+the step, not to the sample: ``<P g_i, g_val> = <g_i, P g_val>``. One fixed direction ``d = P g_val``
+therefore serves the whole batch, and the observer gives ``<g_i, d>`` in the same backward.
 
 Source: LESS (Xia et al., 2024), for the preconditioning; TracIn (Pruthi et al., 2020) and In-Run Data Shapley
 (Wang et al., 2024), for the influence.
@@ -31,13 +31,12 @@ class Direction:
     def alignment(self, gradients: PerSampleGradients) -> Tensor:
         """``(batch,)`` cosine of ``g_i`` with ``P g_val``, in [-1, 1]; zero where either is zero.
 
-        The sign and the ranking within equal norms are those of ``<P g_i, g_val>``. The length that is divided
-        by is that of ``g_i``, not of ``P g_i``, which would need every product formed a second time.
+        Its sign is that of ``<P g_i, g_val>``. The length divided by is that of ``g_i``, not of ``P g_i``, for
+        which every product would have to be formed. NaN for a sample that was not observed.
         """
         lengths = gradients.norms * self.norm
-        return torch.where(lengths > 0, _dots(gradients) / lengths, torch.zeros_like(lengths)).clamp(
-            -1.0, 1.0
-        )
+        cosines = torch.where(lengths == 0, torch.zeros_like(lengths), _dots(gradients) / lengths)
+        return cosines.clamp(-1.0, 1.0)
 
     def influence(self, gradients: PerSampleGradients, learning_rate: float) -> Tensor:
         """``(batch,)`` ``lr <P g_i, g_val>``: by how much one step on sample i lowers the validation loss."""
@@ -46,9 +45,7 @@ class Direction:
 
 def _dots(gradients: PerSampleGradients) -> Tensor:
     if gradients.dots is None:
-        raise ObservationStateError(
-            "No direction was set before the backward: set_direction(direction.values)."
-        )
+        raise ObservationStateError("No direction was set before the backward (set_direction).")
     return gradients.dots
 
 

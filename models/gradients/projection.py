@@ -5,7 +5,7 @@ CountSketch keeps k numbers: every coordinate is added, with a random sign, to o
 and keeps lengths: ``E |sketch(g)|^2 = |g|^2``, with variance at most ``2 |g|^4 / k``.
 
 A weight's gradient is a sum of outer products ``b a^T``. With the bucket of entry (o, i) taken as
-``h(o) + h'(i) mod k``, the sketch of an outer product is the circular convolution of the factors' sketches, so
+``h(o) + h'(i) mod k``, the sketch of an outer product is the circular convolution of the factors' sketches:
 it comes from the factors, by FFT, without forming the product.
 
 Source: Charikar, Chen, Farach-Colton, 2002 (CountSketch); Pham and Pagh, 2013 (TensorSketch).
@@ -59,7 +59,8 @@ class SeededProjection:
         rows, columns = (gradient.a, gradient.b) if gradient.transposed else (gradient.b, gradient.a)
         left = torch.fft.rfft(self._axis(name, 0, shape[0]).sketch(rows, self.dim))
         right = torch.fft.rfft(self._axis(name, 1, shape[1:].numel()).sketch(columns, self.dim))
-        return torch.fft.irfft((left * right).sum(1), n=self.dim)
+        sketch: Tensor = torch.fft.irfft((left * right).sum(1), n=self.dim)
+        return sketch
 
     def _of_lookup(self, name: str, shape: torch.Size, gradient: LookupGradient) -> Tensor:
         rows, columns = self._axis(name, 0, shape[0]), self._axis(name, 1, shape[1])

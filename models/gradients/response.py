@@ -34,10 +34,10 @@ class MeanProjections:
 
     def response(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """``|mean over visits of g_i|``, estimated by the projection's length."""
-        found: NDArray[np.float32] = np.linalg.norm(self.mean(rows), axis=1).astype(np.float32)
-        return found
+        lengths: NDArray[np.float32] = np.linalg.norm(self.mean(rows), axis=1).astype(np.float32)
+        return lengths
 
     def coherence(self, rows: NDArray[np.int64], mean_norms: NDArray[np.float32]) -> NDArray[np.float32]:
         """``|mean g_i| / mean |g_i|``: one if a sample always pulls the same way, near zero if it wavers."""
-        found: NDArray[np.float32] = self.response(rows) / np.where(mean_norms > 0, mean_norms, 1.0)
-        return found
+        divisors = np.where(mean_norms > 0, mean_norms, 1.0)
+        return (self.response(rows) / divisors).astype(np.float32)

@@ -44,6 +44,9 @@ def test_influence_is_the_dot_product_of_adams_step_with_the_validation_gradient
         observer.set_direction(direction.values)
         losses().mean().backward()
         result = observer.take(1 / 3)
+        (losses() * torch.tensor([1.0, 0.0, 1.0])).sum().backward()
+        unseen = observer.take(torch.tensor([1.0, 0.0, 1.0]))
+    assert direction.alignment(unseen).isnan().tolist() == [False, True, False]
     gradients, norms = per_sample_gradients(model, losses)
     expected_towards, _ = per_sample_gradients(model, validation)
     expected = torch.zeros(3, dtype=torch.float64)

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from app.api.context import request_id_of
 from app.errors import (
@@ -109,6 +110,7 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.exception_handler(GradSiftError)(_domain_error)
     app.exception_handler(RequestValidationError)(_validation_error)
     app.exception_handler(HTTPException)(_http_error)
+    app.exception_handler(ClientDisconnect)(_client_left)
     for kind in TRANSIENT:
         app.exception_handler(kind)(_redis_away)
     app.exception_handler(Exception)(_unexpected)
@@ -146,6 +148,12 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
     response = problem_response(request, error.status_code, code, detail, REMEDIES[code])
     response.headers.update(error.headers or {})
     return response
+
+
+async def _client_left(request: Request, _: Exception) -> JSONResponse:
+    """Nobody reads this answer; what counts is that a torn connection is no defect of the service."""
+    code = "invalid_request"
+    return problem_response(request, 400, code, "the connection ended before the body did", REMEDIES[code])
 
 
 async def _redis_away(request: Request, error: Exception) -> JSONResponse:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import anyio
 import pytest
 from fastapi.testclient import TestClient
 from redis.exceptions import ConnectionError as RedisAway
@@ -144,6 +145,32 @@ def test_an_unexpected_error_tells_its_id_and_nothing_else(
     assert response.json()["code"] == "internal_error"
     assert "inside" not in response.json()["remedy"]
     assert "details" not in response.text
+
+
+def test_a_client_that_leaves_is_no_defect(api: Api) -> None:
+    """Between two chunks of its body, of which the first would have been a good row."""
+    chunks = [
+        {"type": "http.request", "body": b'{"id": "1", "text": "t"}\n', "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return chunks.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/datasets/d/samples",
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/x-ndjson")],
+    }
+    anyio.run(api.http.app, scope, receive, send)
+    assert sent[0]["status"] == 400
+    assert api.read()["samples"] == 0
 
 
 def test_service_routes(api: Api) -> None:

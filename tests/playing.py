@@ -49,6 +49,7 @@ def visits(ordinals: Sequence[int], generations: Sequence[int], norms: Sequence[
         margin=-norm,
         confidence=1 / (1 + norm),
         correct=norm < 1,
+        alignment=np.full(len(norm), np.nan),
     )
 
 

@@ -12,6 +12,7 @@ from app.store.records import (
     HEADER,
     RECORD,
     Ledger,
+    Records,
     Visits,
     empty_records,
     importance,
@@ -22,22 +23,36 @@ from app.store.records import (
 )
 
 finite = st.floats(0, 1e6)
-one_visit = st.tuples(finite, finite, st.floats(0, 2), st.floats(-1e3, 1e3), st.floats(0, 1), st.booleans())
+unit = st.floats(-1, 1)
+one_visit = st.tuples(
+    finite,  # gradient norm
+    finite,  # loss
+    st.floats(0, 2),  # EL2N
+    st.floats(-1e3, 1e3),  # margin
+    st.floats(0, 1),  # confidence
+    st.booleans(),  # correct
+    st.one_of(st.just(np.nan), unit),  # alignment
+)
 
 
-def merged(per_step: list[dict[int, tuple[float, ...]]], size: int, generation: int = 0) -> np.ndarray:
-    """Records after steps that each visit some rows once."""
+def seen(per_row: dict[int, tuple[float, ...]], generation: int = 0) -> Visits:
+    """One visit of each of the rows."""
+    rows = np.array(list(per_row), dtype=np.int64)
+    signals = np.array(list(per_row.values()), dtype=np.float64).reshape(len(rows), 7).T
+    return Visits(
+        rows,
+        np.full(len(rows), generation, dtype=np.uint32),
+        *signals[:5],
+        correct=signals[5].astype(bool),
+        alignment=signals[6],
+    )
+
+
+def merged(per_step: list[dict[int, tuple[float, ...]]], size: int, generation: int = 0) -> Records:
     records = empty_records(size)
     for step in per_step:
-        rows = np.array(list(step), dtype=np.int64)
-        columns = np.array(list(step.values()), dtype=np.float64).reshape(len(step), 6).T
-        seen = Visits(
-            rows,
-            np.full(len(rows), generation, dtype=np.uint32),
-            *columns[:5],
-            correct=columns[5].astype(bool),
-        )
-        merge_visits(records, rows, seen, at=1_700_000_000)
+        visits = seen(step, generation)
+        merge_visits(records, visits.ordinals, visits, at=1_700_000_000)
     return records
 
 
@@ -45,12 +60,12 @@ def merged(per_step: list[dict[int, tuple[float, ...]]], size: int, generation: 
 def test_merged_visits_are_the_statistics_of_all_visits(per_step: list[dict[int, tuple[float, ...]]]) -> None:
     records = merged(per_step, 5)
     for row, record in enumerate(records):
-        history = np.array([step[row] for step in per_step if row in step], dtype=np.float64).reshape(-1, 6)
+        history = np.array([step[row] for step in per_step if row in step], dtype=np.float64).reshape(-1, 7)
         assert record["visits"] == len(history)
         if not len(history):
             assert np.isnan(importance(records)[row])
             continue
-        norm, loss, el2n, margin, confidence, correct = history.T
+        norm, loss, el2n, margin, confidence, correct, alignment = history.T
         assert importance(records)[row] == pytest.approx(norm.mean(), rel=1e-12)
         assert record["grad_norm_sq_sum"] == pytest.approx((norm**2).sum(), rel=1e-12)
         assert record["grad_norm_last"] == np.float32(norm[-1])
@@ -62,7 +77,9 @@ def test_merged_visits_are_the_statistics_of_all_visits(per_step: list[dict[int,
         assert record["forgetting"] == np.count_nonzero((correct[:-1] == 1) & (correct[1:] == 0))
         assert record["last_correct"] == correct[-1]
         assert record["updated_at"] == 1_700_000_000
-        assert np.isnan(record["alignment_mean"])
+        aligned = alignment[~np.isnan(alignment)]
+        expected = aligned.mean() if len(aligned) else np.nan
+        assert record["alignment_mean"] == pytest.approx(expected, rel=1e-5, abs=1e-5, nan_ok=True)
 
 
 @given(st.lists(one_visit, min_size=1, max_size=5), st.lists(one_visit, min_size=1, max_size=5))
@@ -72,21 +89,16 @@ def test_another_generation_starts_a_record_anew(
     fresh = merged([{0: visit} for visit in new], 1, generation=3)
     records = merged([{0: visit} for visit in old], 1, generation=2)
     for visit in new:
-        columns = np.array([visit], dtype=np.float64).T
-        seen = Visits(
-            np.array([0]), np.array([3], dtype=np.uint32), *columns[:5], correct=columns[5].astype(bool)
-        )
-        merge_visits(records, np.array([0]), seen, at=1_700_000_000)
+        merge_visits(records, np.array([0]), seen({0: visit}, generation=3), at=1_700_000_000)
     assert records.tobytes() == fresh.tobytes()
 
 
 def test_rows_that_are_not_visited_stay_as_they_are() -> None:
-    records = merged([{1: (1.0, 1.0, 1.0, 1.0, 0.5, True)}], 3)
+    visit = (1.0, 1.0, 1.0, 1.0, 0.5, True, np.nan)
+    records = merged([{1: visit}], 3)
     before = records[[0, 1]].tobytes()
     after = records.copy()
-    rows = np.array([2])
-    seen = Visits(rows, np.zeros(1, np.uint32), *(np.ones(1) for _ in range(5)), correct=np.array([True]))
-    merge_visits(after, rows, seen, at=1)
+    merge_visits(after, np.array([2]), seen({2: visit}), at=1)
     assert after[[0, 1]].tobytes() == before
     assert after[2]["visits"] == 1
 

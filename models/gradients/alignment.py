@@ -31,8 +31,8 @@ class Direction:
     def alignment(self, gradients: PerSampleGradients) -> Tensor:
         """``(batch,)`` cosine of ``g_i`` with ``P g_val``, in [-1, 1]; zero where either is zero.
 
-        Its sign is that of ``<P g_i, g_val>``. The length divided by is that of ``g_i``, not of ``P g_i``, for
-        which every product would have to be formed. NaN for a sample that was not observed.
+        Its sign is that of ``<P g_i, g_val>``. The length divided by is that of ``g_i``, not of ``P g_i``:
+        for that every product would have to be formed. NaN for a sample that was not observed.
         """
         lengths = gradients.norms * self.norm
         cosines = torch.where(lengths == 0, torch.zeros_like(lengths), _dots(gradients) / lengths)

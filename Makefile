@@ -55,10 +55,12 @@ demo: $(VENV)/.demo ## A real scoring job on 2,500 clothing reviews, start to fi
 test: $(VENV)/.test ## All tests
 	$(BIN)/python -m pytest
 
-.PHONY: bench bench-gradients
-bench: bench-gradients ## All benchmarks; docs/benchmarks.md has the figures taken so far
+.PHONY: bench bench-gradients bench-job
+bench: bench-gradients bench-job ## All benchmarks; docs/benchmarks.md has the figures taken so far
 bench-gradients: $(VENV)/.bench ## Per-sample gradient norms against the plain step (ARGS="--quick")
 	$(BIN)/python benchmarks/gradients.py $(ARGS)
+bench-job: $(VENV)/.test ## A whole score job against the same training without scores
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/score_job.py $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.test ## Lint, format, types and import contracts

@@ -8,6 +8,7 @@ from app.contracts import Claim, JobError, JobState, Progress
 from app.errors import REMEDIES, GradSiftError, NotFound, StaleWorker
 from app.logs import get_logger, log_context
 from app.settings import Settings
+from app.store.connections import TRANSIENT
 from app.store.state import State, open_state
 from models.errors import ModelError
 from workers.lease import JobCancelled, JobInterrupted, JobLease
@@ -37,32 +38,28 @@ def run_claimed(state: State, settings: Settings, claim: Claim) -> bool:
         try:
             result = job.run()
             state.make_durable()
-            _end(state, lease, JobState.SUCCEEDED, result=result)
+            ended = _end(state, lease, JobState.SUCCEEDED, result=result)
         except JobCancelled:
-            _end(state, lease, JobState.CANCELLED)
+            ended = _end(state, lease, JobState.CANCELLED)
         except JobInterrupted:
             _end(state, lease, JobState.QUEUED)
             return False
         except StaleWorker as error:
             log.warning("job lost to another worker", detail=error.detail)
             return True
-        except NotFound as error:
-            _fail_or_cancel(state, lease, error)
-        except GradSiftError as error:
-            _end(state, lease, JobState.FAILED, error=_shown(error.code, error.detail, error.remedy))
-        except ModelError as error:
-            _end(state, lease, JobState.FAILED, error=_shown(error.code, error.detail, error.remedy))
+        except TRANSIENT as error:
+            log.warning("redis stayed away; the job resumes when its lease has run out", error=str(error))
+            return False
+        except (GradSiftError, ModelError) as error:
+            ended = _end_by_error(state, lease, error)
         except Exception as error:
             log.exception("job failed unexpectedly")
             detail = f"{type(error).__name__}: {error}"[:2000]
-            _end(
-                state,
-                lease,
-                JobState.FAILED,
-                error=_shown("internal_error", detail, REMEDIES["internal_error"]),
-            )
-    job.clean_up()
-    log.info("job ended", seconds=round(time.monotonic() - started, 1))
+            shown = JobError(code="internal_error", detail=detail, remedy=REMEDIES["internal_error"])
+            ended = _end(state, lease, JobState.FAILED, error=shown)
+    if ended:  # otherwise another worker holds the job, and needs what is left of it
+        job.clean_up()
+        log.info("job ended", seconds=round(time.monotonic() - started, 1))
     return True
 
 
@@ -73,7 +70,8 @@ def _end(
     *,
     result: dict[str, object] | None = None,
     error: JobError | None = None,
-) -> None:
+) -> bool:
+    """Leaves the job in this state; False if it is another worker's by now."""
     progress = lease.progress
     if ended is JobState.SUCCEEDED:
         progress = progress.model_copy(update={"phase": "done", "fraction": 1.0, "eta_seconds": 0.0})
@@ -83,19 +81,16 @@ def _end(
         state.jobs.end(lease.claim, ended, progress=progress, result=result, error=error)
     except StaleWorker as stale:
         log.warning("job lost to another worker at its end", detail=stale.detail)
-        return
+        return False
     state.make_durable()
     if error is not None:
         log.warning("job failed", code=error.code, detail=error.detail)
+    return True
 
 
-def _fail_or_cancel(state: State, lease: JobLease, error: NotFound) -> None:
-    """A dataset that was deleted under its job takes the job with it."""
-    if error.code == "unknown_dataset":
-        _end(state, lease, JobState.CANCELLED)
-    else:
-        _end(state, lease, JobState.FAILED, error=_shown(error.code, error.detail, error.remedy))
-
-
-def _shown(code: str, detail: str, remedy: str) -> JobError:
-    return JobError(code=code, detail=detail, remedy=remedy)
+def _end_by_error(state: State, lease: JobLease, error: GradSiftError | ModelError) -> bool:
+    """The job fails; but a dataset that was deleted under its job takes the job with it."""
+    if isinstance(error, NotFound) and error.code == "unknown_dataset":
+        return _end(state, lease, JobState.CANCELLED)
+    shown = JobError(code=error.code, detail=error.detail, remedy=error.remedy)
+    return _end(state, lease, JobState.FAILED, error=shown)

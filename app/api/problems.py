@@ -28,7 +28,7 @@ from app.errors import (
     UnsupportedMedia,
 )
 from app.logs import get_logger
-from app.store.connections import TRANSIENT
+from app.store.connections import REFUSED, TRANSIENT, refuses_writes
 
 STATUS: Mapping[type[GradSiftError], int] = {
     Malformed: 400,
@@ -113,6 +113,7 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.exception_handler(ClientDisconnect)(_client_left)
     for kind in TRANSIENT:
         app.exception_handler(kind)(_redis_away)
+    app.exception_handler(REFUSED)(_redis_refuses)
     app.exception_handler(Exception)(_unexpected)
 
 
@@ -160,6 +161,14 @@ async def _redis_away(request: Request, error: Exception) -> JSONResponse:
     log.warning("redis does not answer", error=str(error))
     code = "service_unavailable"
     return problem_response(request, 503, code, "Redis does not answer", REMEDIES[code])
+
+
+async def _redis_refuses(request: Request, error: Exception) -> JSONResponse:
+    if not refuses_writes(error):
+        return await _unexpected(request, error)
+    log.error("redis refuses writes", error=str(error))
+    code = "service_unavailable"
+    return problem_response(request, 503, code, f"Redis refuses writes: {error}", REMEDIES[code])
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:

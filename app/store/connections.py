@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import cast
 
 import redis
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import BusyLoadingError, ConnectionError, RedisError, ResponseError, TimeoutError
+from redis.exceptions import (
+    BusyLoadingError,
+    ConnectionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+)
 from redis.retry import Retry
 
 from app.errors import Unavailable
 
 TRANSIENT = (ConnectionError, TimeoutError, BusyLoadingError)
+"""The server is away."""
+REFUSED = ResponseError
+"""The server is there and says no."""
 FSYNC_TIMEOUT_MS = 10_000
+_REFUSAL_TEXTS = ("OOM ", "MISCONF ", "READONLY ")
 
 
 def connect(url: str, *, outage_seconds: float = 1.0) -> redis.Redis:
@@ -30,15 +40,6 @@ def connect(url: str, *, outage_seconds: float = 1.0) -> redis.Redis:
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), retries=max(2, int(outage_seconds / 0.5) + 5)),
         retry_on_error=list(TRANSIENT),
     )
-
-
-@contextmanager
-def unavailable_when_down() -> Iterator[None]:
-    """Turns a lost connection into the error that clients know."""
-    try:
-        yield
-    except TRANSIENT as error:
-        raise Unavailable("service_unavailable", "Redis does not answer") from error
 
 
 def make_durable(client: redis.Redis, marker_key: str) -> None:
@@ -62,6 +63,13 @@ def make_durable(client: redis.Redis, marker_key: str) -> None:
 
 def keeps_append_only_file(client: redis.Redis) -> bool:
     return bool(cast("dict[str, object]", client.info("persistence")).get("aof_enabled"))
+
+
+def refuses_writes(error: Exception) -> bool:
+    """Whether the server is out of memory, cannot write its file, or is a replica: nothing was written."""
+    # The client turns some of these into classes and cuts the word off; from scripts they come as text.
+    told = isinstance(error, OutOfMemoryError | ReadOnlyError)
+    return told or any(text in str(error) for text in _REFUSAL_TEXTS)
 
 
 def answers(client: redis.Redis) -> bool:

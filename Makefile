@@ -60,7 +60,7 @@ bench: bench-gradients bench-job ## All benchmarks; docs/benchmarks.md has the f
 bench-gradients: $(VENV)/.bench ## Per-sample gradient norms against the plain step (ARGS="--quick")
 	$(BIN)/python benchmarks/gradients.py $(ARGS)
 bench-job: $(VENV)/.test ## A whole score job against the same training without scores
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/score_job.py $(ARGS)
+	GOMP_SPINCOUNT=20000 $(BIN)/python benchmarks/score_job.py $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.test ## Lint, format, types and import contracts

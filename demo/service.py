@@ -71,8 +71,6 @@ def _start(directory: Path, log: Path) -> subprocess.Popen[bytes]:
     # The settings of the caller's own service must not leak in, and nothing may be fetched or cached at home.
     env = {key: value for key, value in os.environ.items() if not key.startswith("GRADSIFT_")}
     env |= {"HF_HUB_OFFLINE": "1", "HF_HOME": str(directory / "hub"), "GRADSIFT_LOG_FORMAT": "console"}
-    # torch's idle threads sleep instead of spinning: on busy cores a step is two to three times as fast.
-    env.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     command = [str(Path(sys.executable).with_name("gradsift")), "up", "--port", "0"]
     with log.open("wb") as output:
         # A session of its own: Ctrl-C reaches this program only, which then stops the service in order.

@@ -36,8 +36,9 @@ def run_next() -> None:
 def run_worker() -> None:
     """Runs a worker in the foreground until SIGTERM or Ctrl-C; one child process does the jobs."""
     name_this_worker()
-    # Where cores are shared, threads that spin while they wait cost several times what they save.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # How long threads spin for the next small operation before they sleep. On idle cores as fast as libgomp's
+    # own choice, on cores that others use four times as fast (docs/benchmarks.md).
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     options = [
         "--pool=prefork",
         "--concurrency=1",

@@ -50,7 +50,8 @@ class ScoringRun:
     In each epoch every training sample is visited once, in batches that depend on the seed and the
     epoch alone. A step is the mean loss over its samples, whatever its number of micro-batches, also
     where the last one of an epoch has fewer. The signals of a visit are those of the very forward and
-    backward pass that trains (its dropout included), taken before clipping. The run seeds what is
+    backward pass that trains (its dropout included), taken before clipping. Parameters that no
+    fast rule covers are measured by a backward pass a sample, and the coverage says so. The run seeds what is
     random by its position, see `seeded_randomness`, so it neither needs nor disturbs the caller's
     random state.
 
@@ -80,7 +81,7 @@ class ScoringRun:
         self._loss_scale = LossScale.for_dtype(self._autocast_dtype)
         self._stopping = EarlyStopping(config.early_stopping_patience)
         self._direction = self._validation_direction()
-        self._coverage = GradientObserver(self._model).coverage
+        self._coverage = GradientObserver(self._model, fallback="exact").coverage
         self._identity = run_identity(self._model, train, self._validation, config)
         self._step = 0
         self._epoch = 0
@@ -114,10 +115,11 @@ class ScoringRun:
         """
         while not self.finished:
             plan = self._epoch_plan()
-            with GradientObserver(self._model) as observer:
+            with GradientObserver(self._model, fallback="exact") as observer:
                 for micro_batches in plan[self._step_in_epoch : -1]:
                     yield self._advance(observer, micro_batches)
                 result = self._advance(observer, plan[-1])
+                self._coverage = observer.coverage  # the fallback takes parameters over as it meets them
             yield self._close_epoch(result)
 
     def state_dict(self) -> dict[str, Any]:

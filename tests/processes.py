@@ -18,6 +18,8 @@ def running(pid: int) -> bool:
         return False
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except ProcessLookupError:  # gone between opening the file and reading it
+        return False
     except FileNotFoundError:
         return Path("/proc/self").exists() is False
     return state != "Z"

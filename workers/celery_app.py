@@ -37,7 +37,7 @@ def run_worker() -> None:
     """Runs a worker in the foreground until SIGTERM or Ctrl-C; one child process does the jobs."""
     name_this_worker()
     # How long threads spin for the next small operation before they sleep. On idle cores as fast as libgomp's
-    # own choice, on cores that others use four times as fast (docs/benchmarks.md).
+    # own choice, on cores that others use several times as fast (docs/benchmarks.md).
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     options = [
         "--pool=prefork",

@@ -6,13 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 FALLBACK_RULE = "exact-fallback"
+BATCH_FREE_RULE = "batch-free"
 
 GroupOf = Callable[[str], str]
 
 
 @dataclass(frozen=True, slots=True)
 class ParameterCoverage:
-    """One trainable parameter; ``rule`` names the rule, or ``exact-fallback`` for the slow exact path."""
+    """One trainable parameter; ``rule`` names the rule of its module.
+
+    ``batch-free``: the model's own code uses it, once for the whole batch. ``exact-fallback``: the slow exact
+    path; until the first forward also what may turn out to be batch-free.
+    """
 
     name: str
     shape: tuple[int, ...]

@@ -72,13 +72,18 @@ class OuterGradient(SampleGradient):
     b: Tensor
     transposed: bool = False
 
+    @property
+    def _distinct_a(self) -> Tensor:
+        """``a`` once, where it is one input expanded to all samples."""
+        return self.a[:1] if self.a.stride(0) == 0 else self.a
+
     def norm_sq(self) -> Tensor:
-        a, b = widened(self.a), widened(self.b)
+        a, b = widened(self._distinct_a), widened(self.b)
         return row_dot(torch.bmm(a, a.mT), torch.bmm(b, b.mT))
 
     def dot(self, direction: Tensor) -> Tensor:
         matrix = direction if self.transposed else direction.reshape(self.b.shape[2], -1).T
-        return row_dot(self.a @ matrix.to(self.a.dtype), self.b)
+        return row_dot(self._distinct_a @ matrix.to(self.a.dtype), self.b)
 
     def materialised(self, shape: torch.Size) -> Tensor:
         product = torch.bmm(self.a.mT, self.b) if self.transposed else torch.bmm(self.b.mT, self.a)
@@ -140,6 +145,10 @@ def inner(left: SampleGradient, right: SampleGradient) -> Tensor:
         return _inner_outer_lookup(left, right)
     if isinstance(left, LookupGradient) and isinstance(right, OuterGradient):
         return _inner_outer_lookup(right, left)
+    if isinstance(left, VectorGradient):  # a whole table beside another use of it
+        return row_dot(left.values, right.materialised(left.values.shape[1:]))
+    if isinstance(right, VectorGradient):
+        return inner(right, left)
     raise TypeError(f"No inner product between {type(left).__name__} and {type(right).__name__}.")
 
 

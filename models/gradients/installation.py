@@ -8,23 +8,25 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from models.gradients.census import RawParameter
 from models.gradients.recorder import Recorder
 from models.gradients.rules import Site, find_rule
 
 
-def find_sites(model: nn.Module, recorder: Recorder) -> tuple[list[Site], dict[int, str]]:
-    """The modules that a rule covers, and why each other trainable parameter (by id) is not covered."""
+def find_sites(model: nn.Module, recorder: Recorder) -> tuple[list[Site], dict[RawParameter, str]]:
+    """The modules that a rule covers, and why each other trainable parameter is not covered."""
     sites: list[Site] = []
-    uncovered: dict[int, str] = {}
+    uncovered: dict[RawParameter, str] = {}
     for module in model.modules():
-        parameters = tuple(p for p in module.parameters(recurse=False) if p.requires_grad)
+        parameters = {n: p for n, p in module.named_parameters(recurse=False) if p.requires_grad}
         if not parameters:
             continue
         rule = find_rule(module)
         if rule is None:
-            uncovered |= {id(p): f"no rule covers {type(module).__name__}" for p in parameters}
+            reason = f"no rule covers {type(module).__name__}"
+            uncovered |= {RawParameter(module, name, p): reason for name, p in parameters.items()}
         else:
-            sites.append(Site(module, rule, recorder, module.forward, parameters))
+            sites.append(Site(module, rule, recorder, module.forward, tuple(parameters.values())))
     return sites, uncovered
 
 

@@ -10,8 +10,9 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from models.gradients.census import batch_free_sites
-from models.gradients.coverage import FALLBACK_RULE, GroupOf, ParameterCoverage, layer_of
+from models.gradients.batch_free import raw_parameter
+from models.gradients.census import RawParameter, in_place_of, take_census
+from models.gradients.coverage import BATCH_FREE_RULE, FALLBACK_RULE, GroupOf, ParameterCoverage, layer_of
 from models.gradients.errors import ObservationStateError, UncoveredParameterError
 from models.gradients.fallback import ExactFallback
 from models.gradients.forms import SampleGradient
@@ -33,8 +34,8 @@ class GradientObserver:
     ...     (losses * weights).sum().backward()
     ...     norms = observer.take(weights).norms
 
-    Raises UncoveredParameterError on entry, or at the first forward that shows it, if a trainable parameter
-    has no rule; with ``fallback="exact"`` such parameters take one extra backward per sample instead.
+    Raises UncoveredParameterError at the first forward that shows that a trainable parameter has no rule;
+    with ``fallback="exact"`` such parameters take one extra backward per sample instead.
     """
 
     def __init__(
@@ -47,14 +48,17 @@ class GradientObserver:
         self._names = {id(parameter): name for name, parameter in self._parameters.items()}
         self._frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
         self._recorder = Recorder()
-        self._sites, self._uncovered = find_sites(model, self._recorder)
-        self._census_taken = False
+        self._sites, self._unruled = find_sites(model, self._recorder)
+        self._uncovered = {id(raw.parameter): reason for raw, reason in self._unruled.items()}
+        self._raw: list[RawParameter] | None = None
+        self._substituted = ExitStack()
         self._installed: ExitStack | None = None
 
     @property
     def coverage(self) -> tuple[ParameterCoverage, ...]:
         """Every trainable parameter and the rule that covers it, in the model's order."""
         rules = {id(parameter): site.rule.name for site in self._sites for parameter in site.parameters}
+        rules |= {id(raw.parameter): BATCH_FREE_RULE for raw in self._raw or ()}
         slow = self._uncovered.keys() | self._recorder.given_up.keys()
         return tuple(
             ParameterCoverage(name, tuple(p.shape), FALLBACK_RULE if id(p) in slow else rules[id(p)])
@@ -62,7 +66,6 @@ class GradientObserver:
         )
 
     def __enter__(self) -> Self:
-        self._refuse_uncovered()
         with ExitStack() as stack:
             install(self._sites, self._parameters.values(), self._recorder, stack)
             before = self._model.register_forward_pre_hook(
@@ -71,6 +74,7 @@ class GradientObserver:
             stack.callback(before.remove)
             after = self._model.register_forward_hook(self._after_forward, always_call=True)
             stack.callback(after.remove)
+            stack.callback(self._substituted.close)
             stack.callback(self.discard)
             self._installed = stack.pop_all()
         return self
@@ -113,11 +117,8 @@ class GradientObserver:
     @contextmanager
     def paused(self) -> Iterator[None]:
         """The plain model for a while, as for a validation gradient between two micro-batches."""
-        before, self._recorder.observing = self._recorder.observing, False
-        try:
+        with self._recorder.paused():
             yield
-        finally:
-            self._recorder.observing = before
 
     def discard(self) -> None:
         """Drop what was observed since the last take."""
@@ -164,7 +165,7 @@ class GradientObserver:
         if reasons and self._fallback is None:
             raise UncoveredParameterError({self._names[key]: reason for key, reason in reasons.items()})
 
-    def _before_forward(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _before_forward(self, _model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         recorder = self._recorder
         if not recorder.observing:
             return
@@ -176,16 +177,33 @@ class GradientObserver:
         if any(parameter.requires_grad for parameter in self._frozen):
             raise ObservationStateError("A parameter was unfrozen after the observer was made.")
         batch = batch_size(args, kwargs)
-        if batch is not None and not self._census_taken:
-            recorder.batch_free = batch_free_sites(model, recorder, args, kwargs, batch)
-            self._census_taken = True
-        recorder.batch = batch
+        if batch is not None:
+            self._take_census_once(args, kwargs, batch)
+            recorder.batch = recorder.operations.batch = batch
+        self._refuse_uncovered()
         if self._fallback is not None:
             self._fallback.before_forward(args, kwargs)
+        self._substituted.enter_context(in_place_of(self._raw_values()))
+
+    def _take_census_once(self, args: tuple[Any, ...], kwargs: dict[str, Any], batch: int) -> None:
+        if self._raw is None:
+            self._raw = take_census(
+                self._model, self._recorder, self._unruled, self._sites, args, kwargs, batch
+            )
+            for raw in self._raw:
+                self._uncovered.pop(id(raw.parameter), None)
+
+    def _raw_values(self) -> list[tuple[RawParameter, Tensor]]:
+        recorder = self._recorder
+        watched = [raw for raw in self._raw or () if id(raw.parameter) not in recorder.given_up]
+        recorder.count_call(raw.parameter for raw in watched)
+        return [(raw, raw_parameter(raw.parameter, recorder)) for raw in watched]
 
     def _after_forward(self, _model: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
         recorder = self._recorder
         recorder.resume()
+        if recorder.trial is None:
+            self._substituted.close()
         if not recorder.observing or not torch.is_grad_enabled():
             return output
         self._refuse_uncovered()

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from models.gradients.batch_free.operations import Operations
 from models.gradients.forms import SampleGradient, summed_norm_sq
 from models.gradients.grams import GramCache
 from models.gradients.rows import RowScout
 
 if TYPE_CHECKING:
+    from models.gradients.census import Trial
     from models.gradients.rules.base import Site
 
 _OUTSIDE = "it receives a gradient outside its module's forward"
+_UNCOUNTED = "it was used more often than was counted"
 
 
 @dataclass
@@ -47,8 +50,9 @@ class Recorder:
         self.observing = True
         self._suspended = False
         self.given_up: dict[int, str] = {}
-        self.batch_free: set[Site] = set()
-        self.census: dict[Site, list[int]] | None = None
+        self.batch_free: dict[Site, tuple[bool, ...]] = {}
+        self.operations = Operations(self.give_up)
+        self.trial: Trial | None = None
         self.clear()
 
     def clear(self) -> None:
@@ -56,6 +60,7 @@ class Recorder:
         self.batch: int | None = None
         self.backward_began = False
         self._calls: Counter[int] = Counter()
+        self._places: Counter[Site] = Counter()
         self._norms_sq: dict[int, Tensor] = {}
         self._dots: dict[int, Tensor] = {}
         self._held: dict[int, list[SampleGradient]] = {}
@@ -76,21 +81,31 @@ class Recorder:
             self.observing, self._suspended = True, False
 
     @contextmanager
-    def taking_census(self) -> Iterator[dict[Site, list[int]]]:
-        """Only note the first dimension of what each site is applied to."""
-        observing, self.observing = self.observing, False
-        census: dict[Site, list[int]] = {}
-        self.census = census
+    def paused(self) -> Iterator[None]:
+        """The plain model for a while."""
+        before, self.observing = self.observing, False
         try:
-            yield census
+            yield
         finally:
-            self.observing, self.census = observing, None
+            self.observing = before
 
     # Forward
 
     def count_call(self, parameters: Iterable[nn.Parameter]) -> None:
         if not self.backward_began:
             self._calls.update(id(parameter) for parameter in parameters)
+
+    def next_is_batch_free(self, site: Site) -> bool:
+        """Whether the census saw this call of the site, by its place in the forward, without a batch.
+
+        A checkpoint's recomputation makes the same calls in the same order once more.
+        """
+        calls = self.batch_free.get(site)
+        if calls is None:
+            return False
+        place = self._places[site]
+        self._places[site] += 1
+        return calls[place % len(calls)]
 
     def batch_of(self, values: Tensor) -> int:
         """The batch size: that of the model's input, else that of the first observed module's."""
@@ -119,10 +134,23 @@ class Recorder:
         self.backward_began = True
         self.add_projection(parameter, gradient)
         if self.is_shared(parameter):
-            self._held.setdefault(id(parameter), []).append(gradient)
+            uses = self._held.setdefault(id(parameter), [])
+            uses.append(gradient)
+            if len(uses) == self._calls[id(parameter)]:
+                self._reduce(id(parameter))
             return
         direction = self.direction(parameter)
         self.add(parameter, gradient.norm_sq(), None if direction is None else gradient.dot(direction))
+
+    def _reduce(self, key: int) -> None:
+        """Sum up a parameter's uses; what they hold of the layers is needed no longer."""
+        uses = self._held.pop(key)
+        if key in self._norms_sq:
+            self.unexplained[key] = _UNCOUNTED
+        self._norms_sq[key] = summed_norm_sq(uses)
+        if self.directions is not None:
+            direction = self.directions[key]
+            self._dots[key] = torch.stack([use.dot(direction) for use in uses]).sum(0)
 
     def add_projection(self, parameter: nn.Parameter, gradient: SampleGradient) -> None:
         """Projections are linear: every use of every parameter adds its own."""
@@ -135,7 +163,7 @@ class Recorder:
         """Take the ready numbers of a parameter that is used once."""
         self.backward_began = True
         if id(parameter) in self._norms_sq:
-            self.unexplained[id(parameter)] = "it was used again after its only counted use"
+            self.unexplained[id(parameter)] = _UNCOUNTED
         self._norms_sq[id(parameter)] = norm_sq
         if dots is not None:
             self._dots[id(parameter)] = dots
@@ -174,14 +202,8 @@ class Recorder:
             if not balance.is_settled():
                 self.unexplained[key] = _OUTSIDE
         self.given_up = {**self.unexplained, **self.given_up}
-        for key, uses in self._held.items():
-            if key in self.given_up:
-                continue
-            self._norms_sq[key] = summed_norm_sq(uses)
-            if self.directions is not None:
-                direction = self.directions[key]
-                self._dots[key] = torch.stack([use.dot(direction) for use in uses]).sum(0)
-        self._held.clear()
+        for key in list(self._held):
+            self._reduce(key)
         for key in self.given_up:
             self._norms_sq.pop(key, None)
             self._dots.pop(key, None)

@@ -5,27 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from transformers import MPNetConfig, MPNetForSequenceClassification
+from transformers import XLNetConfig, XLNetForSequenceClassification
 
 from models.batching import LabelledTexts, TokenizedTexts
 from models.encoders import LoadedClassifier
 from models.training import ScoringRun, TrainingConfig
 
 
-def test_norms_of_mpnet_are_those_of_one_backward_per_sample() -> None:
+def test_norms_of_xlnet_are_those_of_one_backward_per_sample() -> None:
+    """It multiplies by raw parameters, and has the batch in the second dimension."""
     torch.manual_seed(0)
-    config = MPNetConfig(
-        vocab_size=50,
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=32,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
+    config = XLNetConfig(
+        vocab_size=50, d_model=16, n_layer=1, n_head=2, d_inner=32, dropout=0.0, summary_last_dropout=0.0
     )
-    model = MPNetForSequenceClassification(config)
-    texts = [np.array([0, *range(5, 5 + length), 2], dtype=np.int32) for length in (3, 7, 4)]
+    model = XLNetForSequenceClassification(config)
+    # Of one length: it reads the last token, padding or not, so its own output depends on batch mates.
+    texts = [np.array([0, *range(first, first + 5), 2], dtype=np.int32) for first in (3, 7, 4)]
     offsets = np.cumsum([0, *map(len, texts)])
     labels = np.array([0, 1, 1])
     data = LabelledTexts(TokenizedTexts(np.concatenate(texts), offsets), labels)

@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from models.gradients.batch_free import BatchFreeTensor, apply_batch_free
 from models.gradients.recorder import Recorder
 
 Forward = Callable[..., Any]
@@ -28,17 +29,18 @@ class Site:
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Stand in for the module's own forward while the observer is installed."""
         recorder = self.recorder
-        if recorder.census is not None:
-            recorder.census.setdefault(self, []).append(len(first_argument(args, kwargs)))
+        values = first_argument(args, kwargs)
+        if recorder.trial is not None:
+            return recorder.trial.run(self, args, kwargs)
         if not recorder.observing or recorder.has_given_up(self.parameters):
             return self.plain_forward(*args, **kwargs)
         recorder.count_call(self.parameters)
+        batch_free = recorder.next_is_batch_free(self)
         if not torch.is_grad_enabled():  # the first, recordless forward of a reentrant checkpoint
             return self.plain_forward(*args, **kwargs)
-        if self in recorder.batch_free:
-            obstacle: str | None = "its module is applied to tensors that do not follow the batch"
-        else:
-            obstacle = self.rule.obstacle(self, *args, **kwargs)
+        if batch_free or isinstance(values, BatchFreeTensor):
+            return apply_batch_free(self, values)
+        obstacle = self.rule.obstacle(self, *args, **kwargs)
         if obstacle is not None:
             recorder.give_up(self.parameters, obstacle)
             return self.plain_forward(*args, **kwargs)
@@ -72,6 +74,25 @@ class Rule(ABC):
     @abstractmethod
     def forward(self, site: Site, *args: Any, **kwargs: Any) -> Tensor:
         """The module's output, observed."""
+
+    def backward_batch_free(
+        self, site: Site, values: Tensor, gradients: Tensor
+    ) -> tuple[Tensor | None, list[Tensor | None]]:
+        """The backward of a module that was applied to ``values`` without a batch, for every sample.
+
+        ``gradients`` ``(batch, *output)``. Records the parameters' per-sample gradients, and returns those of
+        the values, ``(batch, *values)``, and the parameters' sums. Here by the rule's own backward, on the
+        values expanded to the batch.
+        """
+        leading = values.dim() > 1 and len(values) == 1
+        inputs = values.expand(len(gradients), *values.shape[1 if leading else 0 :])
+        with torch.enable_grad(), site.recorder.paused():
+            inputs = inputs.detach().requires_grad_()
+            output = self.forward(site, inputs)
+            wanted = (inputs, *site.parameters)
+            cotangents = gradients.reshape(output.shape).to(output.dtype)
+            grad_inputs, *totals = torch.autograd.grad(output, wanted, cotangents)
+        return grad_inputs.reshape(len(gradients), *values.shape), list(totals)
 
 
 def first_argument(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:

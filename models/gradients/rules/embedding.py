@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch.nn import functional
 from models.gradients.forms import LookupGradient
 from models.gradients.recorder import Recorder
 from models.gradients.rules.base import Rule, Site, first_argument, through
+from models.gradients.rules.shared_rows import Backward, backward_of_shared_lookup
 
 
 class EmbeddingRule(Rule):
@@ -46,6 +47,9 @@ class EmbeddingRule(Rule):
         batch = site.recorder.batch_of(ids)
         module = site.module
         return through(_ObservedEmbedding, module.weight, ids, module.padding_idx, batch, site.recorder)
+
+    def backward_batch_free(self, site: Site, values: Tensor, gradients: Tensor) -> Backward:
+        return backward_of_shared_lookup(site.recorder, cast("nn.Embedding", site.module), values, gradients)
 
 
 class _ObservedEmbedding(torch.autograd.Function):

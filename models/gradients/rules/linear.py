@@ -13,6 +13,7 @@ from transformers.pytorch_utils import Conv1D
 from models.gradients.recorder import Recorder
 from models.gradients.rules.base import Rule, Site, autocast_dtype, first_argument, through
 from models.gradients.rules.product import grad_input, observe_bias, observe_weight
+from models.gradients.rules.shared_rows import Backward, backward_of_shared_product
 
 
 class LinearRule(Rule):
@@ -36,6 +37,12 @@ class LinearRule(Rule):
             transposed,
             site.recorder,
             autocast_dtype(values),
+        )
+
+    def backward_batch_free(self, site: Site, values: Tensor, gradients: Tensor) -> Backward:
+        transposed = isinstance(site.module, Conv1D)
+        return backward_of_shared_product(
+            site.recorder, site.module, values, gradients, transposed=transposed
         )
 
 

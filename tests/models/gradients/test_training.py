@@ -155,13 +155,6 @@ def test_what_no_rule_sees_is_refused_or_taken_the_slow_way(functional: bool) ->
     check_losses(model, losses, torch.rand(4) + 0.5, tolerance=1e-4, observer_options={"fallback": "exact"})
 
 
-def test_relative_positions_are_refused_without_the_fallback() -> None:
-    model = tiny_classifier("mpnet", torch.float32)
-    batch, _ = padded_batch([4, 4, 3, 4], padding=1)
-    with pytest.raises(UncoveredParameterError, match="relative_attention_bias"), GradientObserver(model):
-        model(**batch)
-
-
 def test_a_backward_that_was_not_taken_is_noticed() -> None:
     model = tiny_classifier("bert", torch.float32)
     batch, labels = padded_batch([4, 3])

@@ -202,6 +202,14 @@ class ScoreParams(Strict):
         description="Steps between two takes of the validation gradient that samples are aligned with; "
         "null: no alignment. Without a validation split there is none.",
     )
+    response: Literal["mean_norm", "vector"] = Field(
+        default="mean_norm",
+        description="`vector`: also keep each sample's mean gradient, projected, which tells whether it "
+        "always pulls the same way; the result names the file.",
+    )
+    projection_dim: Count = Field(
+        default=256, ge=16, le=8192, description="Numbers kept of each sample's gradient; `vector` only."
+    )
     fresh: Flag = Field(
         default=False, description="Start a new lineage instead of continuing the present one."
     )

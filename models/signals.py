@@ -33,7 +33,8 @@ class VisitSignals:
     gradient of the sample's own loss over all trainable parameters (GraNd, Paul et al. 2021), from
     which the importance S_i is averaged. loss, el2n, margin, confidence: float32. correct: bool.
     alignment: float32, the cosine of the sample's gradient with the validation direction (LESS, Xia et
-    al. 2024; `models.gradients.alignment`), NaN where no direction is taken.
+    al. 2024; `models.gradients.alignment`), NaN where no direction is taken. projection: float32
+    (visits, dim), the gradient under a seeded random map (`models.gradients.projection`), or None.
     """
 
     positions: NDArray[np.int64]
@@ -44,6 +45,7 @@ class VisitSignals:
     confidence: NDArray[np.float32]
     correct: NDArray[np.bool_]
     alignment: NDArray[np.float32]
+    projection: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -55,6 +57,7 @@ class VisitSignals:
         grad_norms: Sequence[torch.Tensor],
         free: Sequence[FreeSignals],
         alignments: Sequence[torch.Tensor] = (),
+        projections: Sequence[torch.Tensor] = (),
     ) -> VisitSignals:
         """Join the micro-batches of a step; the device is waited for once a signal, not once a batch."""
 
@@ -63,6 +66,7 @@ class VisitSignals:
 
         visited = np.concatenate(positions)
         aligned = torch.cat(list(alignments)).float().cpu().numpy() if alignments else None
+        projected = torch.cat(list(projections)).float().cpu().numpy() if projections else None
         return cls(
             positions=visited,
             grad_norm=torch.cat([norms.detach().double() for norms in grad_norms]).cpu().numpy(),
@@ -72,6 +76,7 @@ class VisitSignals:
             confidence=joined("confidence"),
             correct=joined("correct").astype(np.bool_),
             alignment=np.full(len(visited), np.nan, dtype=np.float32) if aligned is None else aligned,
+            projection=projected,
         )
 
 

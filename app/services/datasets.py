@@ -125,6 +125,7 @@ def delete_dataset(state: State, settings: Settings, dataset: Dataset) -> None:
     with state.datasets.writing(dataset):
         state.datasets.forget(dataset)
         state.samples.drop(dataset)
+        state.responses.drop(dataset.uid)
     state.make_durable()
     for job_id in job_ids:
         clean_up_ended(state, settings, job_id)

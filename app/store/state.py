@@ -12,6 +12,7 @@ from app.store.datasets import DatasetStore
 from app.store.ids import IdStore
 from app.store.jobs import JobStore
 from app.store.keys import Keys
+from app.store.responses import ResponseStore
 from app.store.samples import SampleStore
 from app.store.scores import ScoreStore
 from app.store.sets import SetStore
@@ -27,6 +28,7 @@ class State:
     scores: ScoreStore
     sets: SetStore
     jobs: JobStore
+    responses: ResponseStore
 
     def make_durable(self) -> None:
         """Returns when everything written so far would survive a power cut."""
@@ -49,4 +51,5 @@ def open_state(settings: Settings, *, outage_seconds: float = 1.0) -> State:
         scores=ScoreStore(client, keys),
         sets=SetStore(client, keys, settings.set_versions_kept),
         jobs=JobStore(client, keys),
+        responses=ResponseStore(settings.data_url),
     )

@@ -11,7 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.gradients.forms import SampleGradient, VectorGradient
 from models.gradients.precision import accumulator_dtype
+
+Project = Callable[[nn.Parameter, SampleGradient], Tensor]
 
 
 @dataclass(slots=True)
@@ -57,19 +60,32 @@ class ExactFallback:
         return _mapped(output, lambda tensor, position: _aliased(tensor, gradients, position))
 
     def gradients(
-        self, parameters: Sequence[nn.Parameter], directions: Mapping[int, Tensor] | None
-    ) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
-        """Squared norms, and inner products with the directions, by parameter id: ``(batch,)`` each."""
+        self,
+        parameters: Sequence[nn.Parameter],
+        directions: Mapping[int, Tensor] | None,
+        project: Project | None,
+    ) -> tuple[dict[int, Tensor], dict[int, Tensor], Tensor | None]:
+        """Squared norms, and inner products with the directions, by parameter id: ``(batch,)`` each.
+
+        And the projections ``(batch, dim)``, summed over these parameters, where there is a ``project``.
+        """
         squares: dict[int, list[Tensor]] = {id(p): [] for p in parameters}
         dots: dict[int, list[Tensor]] = {id(p): [] for p in parameters} if directions is not None else {}
+        sketches: list[Tensor] = []
         for gradients in self._by_sample(parameters):
+            parts: list[Tensor] = []
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 wide = gradient.to(accumulator_dtype(gradient.dtype))
                 squares[id(parameter)].append(wide.square().sum())
                 if directions is not None:
                     dots[id(parameter)].append((wide * directions[id(parameter)]).sum())
+                if project is not None:
+                    parts.append(project(parameter, VectorGradient(wide.unsqueeze(0))))
+            if parts:
+                sketches.append(torch.stack(parts).sum(0))
         stacked = {key: torch.stack(values) for key, values in squares.items()}
-        return stacked, {key: torch.stack(values) for key, values in dots.items()}
+        sketched = torch.cat(sketches) if sketches else None
+        return stacked, {key: torch.stack(values) for key, values in dots.items()}, sketched
 
     def _by_sample(self, parameters: Sequence[nn.Parameter]) -> Iterator[tuple[Tensor, ...]]:
         outputs: list[Tensor] = []

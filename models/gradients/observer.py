@@ -140,25 +140,29 @@ class GradientObserver:
         projections = recorder.projections
         self._refuse_uncovered()
         try:
-            self._add_fallback(norms_sq, dots)
+            slow = self._add_fallback(norms_sq, dots)
         finally:
             self.discard()
+        if slow is not None:
+            projections = slow if projections is None else projections + slow
         groups: dict[str, list[Tensor]] = {}
         for key, norm_sq in norms_sq.items():
             groups.setdefault(self._group_of(self._names[key]), []).append(norm_sq)
         return unweighted(groups, list(dots.values()), weights, projections)
 
-    def _add_fallback(self, norms_sq: dict[int, Tensor], dots: dict[int, Tensor]) -> None:
+    def _add_fallback(self, norms_sq: dict[int, Tensor], dots: dict[int, Tensor]) -> Tensor | None:
+        """Adds what the fallback finds; the projections of its parameters, where they are asked for."""
         slow = self._uncovered.keys() | self._recorder.given_up.keys()
         parameters = [parameter for parameter in self._parameters.values() if id(parameter) in slow]
         if not parameters or self._fallback is None:
-            return
-        if self._recorder.project is not None:
-            raise ObservationStateError("Projections are not available for parameters of the exact fallback.")
+            return None
         with self.paused():
-            more_norms_sq, more_dots = self._fallback.gradients(parameters, self._recorder.directions)
+            more_norms_sq, more_dots, projections = self._fallback.gradients(
+                parameters, self._recorder.directions, self._recorder.project
+            )
         norms_sq |= more_norms_sq
         dots |= more_dots
+        return projections
 
     def _refuse_uncovered(self) -> None:
         reasons = self._uncovered | self._recorder.given_up

@@ -64,7 +64,7 @@ class Recorder:
         self._norms_sq: dict[int, Tensor] = {}
         self._dots: dict[int, Tensor] = {}
         self._held: dict[int, list[SampleGradient]] = {}
-        self.projections: Tensor | None = None
+        self._projections: dict[int, Tensor] = {}
         self._expected: dict[int, list[int]] = {}
         self._balances: dict[int, _Balance] = {}
         self.unexplained: dict[int, str] = {}
@@ -156,8 +156,8 @@ class Recorder:
         """Projections are linear: every use of every parameter adds its own."""
         if self.project is None:
             return
-        sketch = self.project(parameter, gradient)
-        self.projections = sketch if self.projections is None else self.projections + sketch
+        sketch, key = self.project(parameter, gradient), id(parameter)
+        self._projections[key] = self._projections[key] + sketch if key in self._projections else sketch
 
     def add(self, parameter: nn.Parameter, norm_sq: Tensor, dots: Tensor | None) -> None:
         """Take the ready numbers of a parameter that is used once."""
@@ -192,6 +192,12 @@ class Recorder:
 
     # After
 
+    @property
+    def projections(self) -> Tensor | None:
+        """``(batch, dim)`` over all parameters, after ``finish``; None without a projection."""
+        parts = list(self._projections.values())
+        return torch.stack(parts).sum(0) if parts else None
+
     @torch.no_grad()
     def finish(self) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
         """Squared norms and inner products by parameter id, still scaled by the samples' weights.
@@ -207,4 +213,5 @@ class Recorder:
         for key in self.given_up:
             self._norms_sq.pop(key, None)
             self._dots.pop(key, None)
+            self._projections.pop(key, None)
         return self._norms_sq, self._dots

@@ -11,6 +11,7 @@ from models.errors import ModelError
 OPTIMIZERS = ("adamw_torch",)
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup")
 _SHORTEST_INPUT = 8
+_MAY_BE_OFF = ("early_stopping_patience", "alignment_steps", "projection_dim")
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,9 @@ class TrainingConfig:
     max_grad_norm None switches clipping off. early_stopping_patience is the number of epochs without
     a lower validation loss after which training stops; None switches it off. max_length is for the
     caller that tokenizes. alignment_steps: every how many steps the validation direction is taken anew,
-    from alignment_samples samples; None, or no validation split: no alignment. Raises ModelError
-    `invalid_training_config` that names every fault.
+    from alignment_samples samples; None, or no validation split: no alignment. projection_dim: numbers kept
+    of each visit's gradient by a random projection; None: none. Raises ModelError `invalid_training_config`
+    that names every fault.
     """
 
     num_train_epochs: int = 3
@@ -42,6 +44,7 @@ class TrainingConfig:
     max_length: int = 128
     alignment_steps: int | None = None
     alignment_samples: int = 128
+    projection_dim: int | None = None
 
     def __post_init__(self) -> None:
         faults = [*self._whole_number_faults(), *self._number_faults(), *self._choice_faults()]
@@ -63,10 +66,11 @@ class TrainingConfig:
             "early_stopping_patience": 1,
             "alignment_steps": 1,
             "alignment_samples": 1,
+            "projection_dim": 1,
         }
         for name, minimum in least.items():
             value = getattr(self, name)
-            if name in ("early_stopping_patience", "alignment_steps") and value is None:
+            if name in _MAY_BE_OFF and value is None:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
                 yield f"{name} must be a whole number of at least {minimum}, not {value!r}"

@@ -14,7 +14,7 @@ from torch.nn import functional
 from models.batching import Collator, LabelledTexts, epoch_batches
 from models.encoders import LoadedClassifier
 from models.evaluation import EvaluationMetrics, evaluate
-from models.gradients import GradientObserver, ParameterCoverage
+from models.gradients import GradientObserver, ParameterCoverage, SeededProjection
 from models.signals import FreeSignals, VisitSignals, free_signals
 from models.training.checks import require_finite, require_same_run, require_trainable_data, run_identity
 from models.training.config import TrainingConfig
@@ -25,6 +25,8 @@ from models.training.randomness import seeded_randomness
 from models.training.stopping import EarlyStopping
 
 Batches = list[NDArray[np.int64]]
+_PROJECTION_SEED = 0
+"""The same for every run: what runs add up must be under one map, whatever their seeds."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ class ScoringRun:
         self._loss_scale = LossScale.for_dtype(self._autocast_dtype)
         self._stopping = EarlyStopping(config.early_stopping_patience)
         self._direction = self._validation_direction()
+        dim = config.projection_dim
+        self._projection = None if dim is None else SeededProjection(dim, _PROJECTION_SEED)
         self._coverage = GradientObserver(self._model, fallback="exact").coverage
         self._identity = run_identity(self._model, train, self._validation, config)
         self._step = 0
@@ -116,6 +120,7 @@ class ScoringRun:
         while not self.finished:
             plan = self._epoch_plan()
             with GradientObserver(self._model, fallback="exact") as observer:
+                observer.set_projection(self._projection)
                 for micro_batches in plan[self._step_in_epoch : -1]:
                     yield self._advance(observer, micro_batches)
                 result = self._advance(observer, plan[-1])
@@ -194,6 +199,7 @@ class ScoringRun:
         grad_norms: list[torch.Tensor] = []
         free: list[FreeSignals] = []
         alignments: list[torch.Tensor] = []
+        projections: list[torch.Tensor] = []
         for place, batch in enumerate(micro_batches):
             with seeded_randomness(self._device, self._config.seed, self._step, place):
                 logits, losses, labels = self._forward(batch)
@@ -202,8 +208,10 @@ class ScoringRun:
             grad_norms.append(gradients.norms)
             if self._direction is not None:
                 alignments.append(self._direction.alignment(gradients))
+            if gradients.projections is not None:
+                projections.append(gradients.projections)
             free.append(free_signals(logits, labels))
-        return VisitSignals.collect(micro_batches, grad_norms, free, alignments)
+        return VisitSignals.collect(micro_batches, grad_norms, free, alignments, projections)
 
     def _validation_direction(self) -> ValidationDirection | None:
         config = self._config

@@ -130,6 +130,24 @@ def test_a_worker_killed_in_the_middle_of_a_job_costs_nothing(service: Service) 
     assert {score["visits"] for score in service.scores("killed", [row["id"] for row in rows])} == {40}
 
 
+def test_kill_9_of_the_worker_leaves_the_mean_gradients_of_an_undisturbed_job(service: Service) -> None:
+    params = FAST | {"num_train_epochs": 20, "response": "vector", "projection_dim": 32}
+    tables = []
+    for name in ("calm", "disturbed"):
+        service.create(name, reviews(200, "v"))
+        job_id = service.score(name, **params)
+        if name == "disturbed":
+            service.wait(job_id, until="half")
+            worker = service.worker()
+            for process in [*worker.children(recursive=True), worker]:
+                process.kill()
+        job = service.wait(job_id)
+        assert (job["state"], job["attempt"]) == ("succeeded", 1 + (name == "disturbed")), job
+        tables.append(pq.read_table(service.data_dir / job["result"]["response"]["artifact"]))
+    assert set(tables[0]["visits"].to_pylist()) == {20}
+    assert tables[0].equals(tables[1])
+
+
 def test_a_second_up_on_the_same_directory_says_so(service: Service) -> None:
     second = Service(service.data_dir, service.data_dir.parent / "second.log")
     with pytest.raises(AssertionError, match="already_running"):

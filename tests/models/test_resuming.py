@@ -35,7 +35,7 @@ def test_a_resumed_run_is_the_same_to_the_bit(
     load_tiny: LoadTiny, make_data: MakeData, stop_after: int
 ) -> None:
     """With dropout, across epoch ends, in the middle of one, and whoever draws random numbers meanwhile."""
-    config = changed(early_stopping_patience=2, alignment_steps=2)
+    config = changed(early_stopping_patience=2, alignment_steps=2, projection_dim=16)
     whole = load_tiny(dropout=0.2)
     data, validation = make_data(whole, 21), make_data(whole, 6, seed=1)
     expected = list(start(whole, data, config, validation).steps())

@@ -28,6 +28,7 @@ class Checkpoint:
     records: Records
     step: int
     history: dict[str, Any]
+    responses: dict[str, Any] | None
 
 
 class Checkpoints:
@@ -42,11 +43,20 @@ class Checkpoints:
     def due(self) -> bool:
         return time.monotonic() - self._written >= max(self._interval, COST_SHARE * self._cost)
 
-    def save(self, training: dict[str, Any], records: Records, *, step: int, history: dict[str, Any]) -> None:
+    def save(
+        self,
+        training: dict[str, Any],
+        records: Records,
+        *,
+        step: int,
+        history: dict[str, Any],
+        responses: dict[str, Any] | None,
+    ) -> None:
         started = time.monotonic()
         buffer = io.BytesIO()
         packed = torch.from_numpy(np.frombuffer(bytearray(pack_records(records)), dtype=np.uint8))
-        torch.save({"training": training, "records": packed, "step": step, "history": history}, buffer)
+        held = {"training": training, "records": packed, "step": step, "history": history}
+        torch.save(held | {"responses": responses}, buffer)
         self._artifacts.write(CHECKPOINT, buffer.getbuffer())
         self._written = time.monotonic()
         self._cost = self._written - started
@@ -65,7 +75,7 @@ class Checkpoints:
             log.warning("the checkpoint cannot be read; the job starts again", error=str(error))
             return None
         records = unpack_records(held["records"].numpy().tobytes(), ordinals)
-        return Checkpoint(held["training"], records, held["step"], held["history"])
+        return Checkpoint(held["training"], records, held["step"], held["history"], held.get("responses"))
 
     def save_base(self, records: Records) -> None:
         used = int(records["visits"].nonzero()[0].max(initial=-1)) + 1

@@ -24,6 +24,7 @@ from workers.score.checkpoint import Checkpoints
 from workers.score.data import JobData, Rows, load_job_data
 from workers.score.history import EpochHistory
 from workers.score.lineages import open_lineage
+from workers.score.responses import ResponseBook
 from workers.score.sets import publish_sets
 from workers.score.training import ScoreTraining
 
@@ -63,10 +64,12 @@ class ScoreJob:
         training.go(self._lease, self._settings)
         self._phase("sets", step=training.last_step, total=run.total_steps)
         book.close()
+        response = self._keep_responses(dataset, lineage, run_number, training.responses, data)
         sets = publish_sets(self._state, dataset, self._claim, lineage.id, self._params, book.records)
         log.info("sets published", version=sets.version, sizes=sets.sizes)
         return {
             **_described(data, classifier, run, sets, lineage, history),
+            **response,
             "steps": training.last_step,
             "data_version": version,
             "seconds": round(time.monotonic() - started, 2),
@@ -124,7 +127,10 @@ class ScoreJob:
         """Goes on from the checkpoint; without one, from the records that the job first found."""
         ordinals = self._state.datasets.next_ordinal(dataset)
         checkpoint = self._checkpoints.load(ordinals)
+        responses = self._responses(dataset, lineage, run_number, data, ordinals)
         if checkpoint is not None:
+            if responses is not None and checkpoint.responses is not None:
+                responses.load_state(checkpoint.responses)
             run.load_state_dict(checkpoint.training)
             log.info("job resumes", step=checkpoint.step, of=run.total_steps)
             records = checkpoint.records
@@ -144,8 +150,33 @@ class ScoreJob:
         book.touch(data.train.ordinals)
         history = EpochHistory(None if checkpoint is None else checkpoint.history)
         from_step = 0 if checkpoint is None else checkpoint.step
-        training = ScoreTraining(run, book, data.train, self._checkpoints, history, from_step=from_step)
+        training = ScoreTraining(
+            run, book, responses, data.train, self._checkpoints, history, from_step=from_step
+        )
         return training, book, history
+
+    def _responses(
+        self, dataset: Dataset, lineage: Lineage, run_number: int, data: JobData, ordinals: int
+    ) -> ResponseBook | None:
+        """What earlier runs of the lineage left, to go on from; None unless they are asked for."""
+        if self._params.response != "vector":
+            return None
+        dim = self._params.projection_dim
+        book = ResponseBook(ordinals, dim)
+        before = self._state.responses.read_before(dataset.uid, lineage.id, run_number, dim)
+        if before is not None:
+            book.continue_from(before)
+        book.name(data.train.ordinals, data.train.ids)
+        return book
+
+    def _keep_responses(
+        self, dataset: Dataset, lineage: Lineage, run_number: int, book: ResponseBook | None, data: JobData
+    ) -> dict[str, Any]:
+        """Writes the run's file, after the score shards, which the fence guards; the result's part on it."""
+        if book is None:
+            return {}
+        place = self._state.responses.write(dataset.uid, lineage.id, run_number, book.dim, book.table())
+        return {"response": {"artifact": place, **book.summary(data.train.ordinals)}}
 
 
 def _training_config(params: ScoreParams) -> TrainingConfig:
@@ -165,6 +196,7 @@ def _training_config(params: ScoreParams) -> TrainingConfig:
         early_stopping_patience=params.early_stopping_patience,
         max_length=params.max_length,
         alignment_steps=params.alignment_steps,
+        projection_dim=params.projection_dim if params.response == "vector" else None,
     )
 
 

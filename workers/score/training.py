@@ -18,6 +18,7 @@ from workers.score.checkpoint import Checkpoints
 from workers.score.data import Rows
 from workers.score.history import EpochHistory
 from workers.score.pace import Pace
+from workers.score.responses import ResponseBook
 
 NAMED_SAMPLES = 5
 
@@ -27,6 +28,7 @@ class ScoreTraining:
         self,
         run: ScoringRun,
         book: ScoreBook,
+        responses: ResponseBook | None,
         train: Rows,
         checkpoints: Checkpoints,
         history: EpochHistory,
@@ -35,6 +37,7 @@ class ScoreTraining:
     ) -> None:
         self._run = run
         self._book = book
+        self.responses = responses
         self._train = train
         self._checkpoints = checkpoints
         self._history = history
@@ -47,7 +50,12 @@ class ScoreTraining:
         flushed = time.monotonic()
         try:
             for result in self._steps():
-                self._book.add(_visits(result, self._train))
+                visits = _visits(result, self._train)
+                self._book.add(visits)
+                if self.responses is not None and result.signals.projection is not None:
+                    self.responses.add(
+                        visits.ordinals, visits.generations, result.signals.projection, visits.grad_norm
+                    )
                 self._history.add(result)
                 self.last_step = result.step
                 pace.add(result.step, len(result.signals))
@@ -63,7 +71,11 @@ class ScoreTraining:
 
     def _save(self) -> None:
         self._checkpoints.save(
-            self._run.state_dict(), self._book.records, step=self.last_step, history=self._history.state()
+            self._run.state_dict(),
+            self._book.records,
+            step=self.last_step,
+            history=self._history.state(),
+            responses=None if self.responses is None else self.responses.state(),
         )
 
     def _steps(self) -> Iterator[StepResult]:

@@ -113,12 +113,16 @@ def test_mean_projections_over_visits() -> None:
     means = MeanProjections(samples=8, dim=16)
     rows = np.array([6, 2, 4])
     for visit in visits:
-        means.add(rows, visit)
+        means.add(rows, visit, np.linalg.norm(visit, axis=1).astype(np.float64))
     expected = np.linalg.norm(visits.mean(0), axis=1)
     np.testing.assert_allclose(means.response(rows), expected, rtol=5e-3)
-    coherence = means.coherence(rows, np.linalg.norm(visits, axis=2).mean(0))
-    assert (coherence <= 1).all()
+    coherence = means.coherence(rows)
+    norms = np.linalg.norm(visits, axis=2).mean(0)
+    np.testing.assert_allclose(coherence[:2], expected[:2] / norms[:2], 5e-3)
     assert coherence[2] == 0
+    means.forget(rows[:1])
+    assert means.response(rows).tolist()[0] == 0
+    assert means.visits[rows].tolist() == [0, 5, 5]
 
 
 def test_zero_rows_are_found_exactly() -> None:

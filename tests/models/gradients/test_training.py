@@ -10,7 +10,12 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.gradients import GradientObserver, ObservationStateError, UncoveredParameterError
+from models.gradients import (
+    GradientObserver,
+    ObservationStateError,
+    SeededProjection,
+    UncoveredParameterError,
+)
 from models.gradients.twin import per_sample_gradients
 from tests.models.gradients.checks import assert_close, check_losses, classification_losses
 from tests.models.gradients.families import padded_batch, tiny_classifier
@@ -153,6 +158,29 @@ def test_what_no_rule_sees_is_refused_or_taken_the_slow_way(functional: bool) ->
         _take_once(model, losses)
     assert set(caught.value.reasons) == {name}
     check_losses(model, losses, torch.rand(4) + 0.5, tolerance=1e-4, observer_options={"fallback": "exact"})
+
+
+@pytest.mark.parametrize("functional", [False, True])
+def test_projections_with_the_fallback(functional: bool) -> None:
+    torch.manual_seed(0)
+    model = Scaled(functional=functional)
+    inputs = torch.randn(4, 2, 3)
+
+    def losses() -> Tensor:
+        return model(inputs).pow(3).sum((1, 2))
+
+    gradients, _ = per_sample_gradients(model, losses)
+    projection = SeededProjection(dim=32, seed=3)
+    expected = torch.zeros(4, 32)
+    for name, gradient in gradients.items():
+        expected += projection._of_values(name, gradient.shape[1:], gradient)
+    with GradientObserver(model, fallback="exact") as observer:
+        observer.set_projection(SeededProjection(dim=32, seed=3))
+        for _ in range(2):
+            losses().sum().backward()
+            found = observer.take().projections
+            assert found is not None
+            assert_close(found, expected, 1e-5, "projections")
 
 
 def test_a_backward_that_was_not_taken_is_noticed() -> None:

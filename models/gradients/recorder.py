@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -32,8 +33,10 @@ class _Balance:
     scale: float = 0.0
 
     def is_settled(self) -> bool:
+        """Also after an overflow, which says nothing of unseen uses; the norms show it."""
         rounding = torch.finfo(self.difference.dtype).eps ** 0.5
-        return bool(self.difference.norm() <= rounding * self.scale)
+        missing = float(self.difference.norm())
+        return missing <= rounding * self.scale or not math.isfinite(missing)
 
 
 class Recorder:

@@ -39,30 +39,6 @@ def test_gradient_checkpointing(family: str, reentrant: bool) -> None:
     assert_close(norms, expected, 1e-4, "norms")
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_autocast_with_a_loss_scale(dtype: torch.dtype) -> None:
-    model = tiny_classifier("bert", torch.float32)
-    batch, labels = padded_batch([6, 3, 5, 6])
-    plain = classification_losses(model, batch, labels)
-
-    def losses() -> Tensor:
-        with torch.autocast("cpu", dtype=dtype):
-            return plain()
-
-    _, exact = per_sample_gradients(model, plain)
-    with GradientObserver(model) as observer:
-        (losses() * 64.0).sum().backward()
-        norms = observer.take(64.0).norms
-    assert norms.dtype == torch.float32
-    assert_close(norms, exact, 0.03, "norms")
-    grads = [p.grad.clone() for p in model.parameters() if p.grad is not None]
-    model.zero_grad()
-    (losses() * 64.0).sum().backward()
-    expected = [p.grad for p in model.parameters() if p.grad is not None]
-    flat = [torch.cat([gradient.flatten() for gradient in some]) for some in (grads, expected)]
-    assert_close(*flat, 0.02, "grad")
-
-
 @pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.* is deprecated:FutureWarning")
 def test_adapters_alone_are_observed() -> None:
     torch.manual_seed(0)

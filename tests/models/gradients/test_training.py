@@ -18,13 +18,13 @@ from models.gradients import (
 )
 from models.gradients.twin import per_sample_gradients
 from tests.models.gradients.checks import assert_close, check_losses, classification_losses
-from tests.models.gradients.families import padded_batch, tiny_classifier
+from tests.models.gradients.families import CONFIGS, padded_batch, tiny_classifier
 
 
 # transformers 5 names it anew; the old name is the one that transformers 5.0 has too.
 @pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.* is deprecated:FutureWarning")
 @pytest.mark.parametrize("reentrant", [True, False])
-@pytest.mark.parametrize("family", ["bert", "llama"])
+@pytest.mark.parametrize("family", ["bert", "gpt2", "llama"])
 def test_gradient_checkpointing(family: str, reentrant: bool) -> None:
     plain = tiny_classifier(family, torch.float32)
     batch, labels = padded_batch([6, 3, 5])
@@ -82,9 +82,10 @@ def test_tied_and_repeated_parameters_have_their_cross_terms() -> None:
     check_losses(model, losses, torch.rand(4, dtype=torch.float64) + 0.5, tolerance=1e-10)
 
 
-def test_a_score_depends_on_neither_batch_mates_nor_order_nor_padding() -> None:
-    model = tiny_classifier("bert", torch.float64).eval()
-    batch, labels = padded_batch([9, 4, 6, 4])
+@pytest.mark.parametrize("family", ["bert", "gpt2", "mpnet", "deberta-v2", "modernbert"])
+def test_a_score_depends_on_neither_batch_mates_nor_order_nor_padding(family: str) -> None:
+    model = tiny_classifier(family, torch.float64).eval()
+    batch, labels = padded_batch([9, 4, 6, 4], padding=CONFIGS[family].get("pad_token_id", 0))
     order = torch.tensor([2, 0, 3, 1])
 
     def norms_of(rows: Tensor, length: int) -> Tensor:

@@ -46,6 +46,8 @@ class Settings(BaseSettings):
     flush_seconds: float = Field(default=2.0, ge=0.0)
     checkpoint_seconds: float = Field(default=30.0, ge=0.0)
     redis_outage_seconds: float = Field(default=120.0, ge=1.0)
+    # Whether a worker without a GPU compiles the small kernels that make its scores cheap.
+    cpu_kernels: bool = True
 
     # What the logs look like: "auto" is readable in a terminal and JSON elsewhere.
     log_format: Literal["auto", "json", "console"] = "auto"

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.gradients import GradientObserver
+from models.gradients.native import torch_alone
 from models.gradients.outer import OuterReduction
 from models.gradients.rules import product
 
@@ -63,6 +64,17 @@ def ours(model: nn.Module) -> Step:
 
 def ours_with_dots(model: nn.Module) -> Step:
     return _observed(model, with_dots=True)
+
+
+def ours_torch_alone(model: nn.Module) -> Step:
+    """Without the compiled kernels, as on a machine that has no C compiler."""
+    observed = _observed(model, with_dots=False)
+
+    def step(batch: Batch, labels: Tensor) -> Tensor | None:
+        with torch_alone():
+            return observed(batch, labels)
+
+    return step
 
 
 def plain_row_skipping(model: nn.Module) -> Step:
@@ -213,6 +225,7 @@ CONTENDERS: dict[str, Callable[[nn.Module], Step]] = {
     "plain-row-skipping": plain_row_skipping,
     "ours": ours,
     "ours-with-dots": ours_with_dots,
+    "ours-torch-alone": ours_torch_alone,
     "opacus-ghost": opacus_ghost,
     "opacus-materialised": opacus_materialised,
     "vmap-grad": vmap_grad,

@@ -12,6 +12,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from models.gradients.native import kernels_for
 from models.gradients.precision import accumulator_dtype
 
 _COMPACT_BELOW = 0.4  # of the rows: then gathering them costs less than it saves
@@ -32,8 +33,17 @@ class Spans:
         return tuple(end - start for start, end in zip(self.starts, self.ends, strict=True))
 
     @property
+    def are_all(self) -> bool:
+        return sum(self.lengths) == self.length * len(self.lengths)
+
+    @property
     def are_few(self) -> bool:
         return sum(self.lengths) < _COMPACT_BELOW * self.length * len(self.lengths)
+
+    @cached_property
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """``starts`` and ``ends`` as int32 ``(batch,)``."""
+        return torch.tensor(self.starts, dtype=torch.int32), torch.tensor(self.ends, dtype=torch.int32)
 
     @cached_property
     def flat_index(self) -> Tensor:
@@ -64,11 +74,32 @@ class Spans:
         return values.reshape(-1, values.shape[-1]).index_select(0, self.flat_index)
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was found out about a gradient ``(batch, length, features)``.
+
+    spans: the rows that are not zero, or None when all are to be used. sums: ``(batch, features)`` over all
+    rows, float32 at least.
+    """
+
+    spans: Spans | None
+    sums: Tensor
+
+
 class RowScout:
-    """Finds the spans of one backward pass's gradients, and stops looking where there is nothing to find."""
+    """Looks at one backward pass's gradients, and stops looking for zeros where there are none to find."""
 
     def __init__(self) -> None:
         self._full_in_a_row = 0
+
+    def look(self, gradient: Tensor) -> Look:
+        """At ``(batch, length, features)``."""
+        kernels = kernels_for(gradient)
+        if kernels is None:
+            return Look(self.spans(gradient), gradient.sum(1, dtype=accumulator_dtype(gradient.dtype)))
+        scan = kernels.rows(gradient)
+        spans = Spans(tuple(scan.starts.tolist()), tuple(scan.ends.tolist()), gradient.shape[1])
+        return Look(None if spans.are_all else spans, scan.sums)
 
     def spans(self, gradient: Tensor) -> Spans | None:
         """Of ``(batch, length, features)``; None when all rows are to be used."""

@@ -17,6 +17,7 @@ from app.store.state import State
 from models.batching import LabelledTexts, tokenize
 from models.encoders import LoadedClassifier, load_classifier
 from models.encoders.adapters import LoraSettings, adapter_values, add_lora
+from models.gradients.native import use_kernels
 from models.training import ScoringRun, TrainingConfig, pick_device
 from workers.lease import JobLease
 from workers.score.book import ScoreBook
@@ -107,6 +108,7 @@ class ScoreJob:
         return classifier
 
     def _training_run(self, classifier: LoadedClassifier, data: JobData) -> ScoringRun:
+        use_kernels(self._settings.cpu_kernels)
         train = self._tokenized(classifier, data.train)
         validation = None if data.validation is None else self._tokenized(classifier, data.validation)
         return ScoringRun(classifier, train, validation, _training_config(self._params), pick_device())

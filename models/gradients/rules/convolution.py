@@ -10,6 +10,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from models.gradients.forms import VectorGradient
+from models.gradients.precision import accumulator_dtype
 from models.gradients.recorder import Recorder
 from models.gradients.rules.base import Rule, Site, autocast_dtype, first_argument, through
 from models.gradients.rules.product import observe_bias, observe_weight
@@ -82,7 +83,7 @@ class _ObservedConvolution(torch.autograd.Function):
                 else:
                     grad_weight = _observe_grouped(recorder, weight, patches, gradient, module.groups)
             if ctx.needs_input_grad[2]:
-                grad_bias = observe_bias(recorder, bias, b)
+                grad_bias = observe_bias(recorder, bias, b.sum(1, dtype=accumulator_dtype(b.dtype)))
         return grad_values, grad_weight, grad_bias, None, None, None
 
 

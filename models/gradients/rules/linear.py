@@ -75,16 +75,16 @@ class _ObservedLinear(torch.autograd.Function):
             grad_values = grad_weight = grad_bias = None
             weight, bias = ctx.parameters
             rows = gradient.reshape(len(gradient), -1, gradient.shape[-1])
-            spans = ctx.recorder.scout.spans(rows)
+            look = ctx.recorder.scout.look(rows)
             if ctx.needs_input_grad[0]:
-                grad_rows = grad_input(rows, matrix.mT if ctx.transposed else matrix, spans)
+                grad_rows = grad_input(rows, matrix.mT if ctx.transposed else matrix, look.spans)
                 grad_values = grad_rows.view(inputs.shape).to(ctx.values_dtype)
             if ctx.needs_input_grad[1]:
                 # Detached: what is kept until the pass ends must not keep the graph alive.
                 a = inputs.detach().reshape(len(inputs), -1, inputs.shape[-1])
                 grad_weight = observe_weight(
-                    ctx.recorder, weight, a, rows, transposed=ctx.transposed, spans=spans
+                    ctx.recorder, weight, a, rows, transposed=ctx.transposed, spans=look.spans
                 )
             if ctx.needs_input_grad[2]:
-                grad_bias = observe_bias(ctx.recorder, bias, rows)
+                grad_bias = observe_bias(ctx.recorder, bias, look.sums)
         return grad_values, grad_weight, grad_bias, None, None, None

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from models.gradients.forms import VectorGradient
+from models.gradients.native import kernels_for
 from models.gradients.precision import accumulator_dtype
 from models.gradients.recorder import Recorder
 from models.gradients.rows import Spans
@@ -73,6 +74,11 @@ class _ObservedLayerNorm(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         values, mean, rstd, weight, bias = ctx.saved_tensors
+        kernels = kernels_for(gradient, values, *(() if weight is None else (weight,)))
+        if kernels is not None and len(ctx.shape) == 1:
+            needed = ctx.needs_input_grad
+            grad_values, scales, shifts = kernels.layer_norm(gradient, values, mean, rstd, weight, needed)
+            return grad_values, _observe(ctx, 0, scales), _observe(ctx, 1, shifts), None, None, None
         saved = _Saved(values, mean, rstd, weight, bias, ctx.shape)
         spans = None
         if gradient.dim() == 3 and len(ctx.shape) == 1:

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from models.gradients.forms import OuterGradient, VectorGradient
 from models.gradients.outer import reduce_outer
-from models.gradients.precision import accumulator_dtype
 from models.gradients.recorder import Recorder
 from models.gradients.rows import Spans
 
@@ -59,9 +58,8 @@ def observe_weight(
     return total
 
 
-def observe_bias(recorder: Recorder, bias: nn.Parameter, b: Tensor) -> Tensor:
-    """``b`` ``(batch, rows, out)``: the per-sample bias gradient is its sum over rows."""
-    per_sample = b.sum(1, dtype=accumulator_dtype(b.dtype))
+def observe_bias(recorder: Recorder, bias: nn.Parameter, per_sample: Tensor) -> Tensor:
+    """``per_sample`` ``(batch, out)``: the bias gradient of a sample is the sum over its rows."""
     recorder.observe(bias, VectorGradient(per_sample))
     total = per_sample.sum(0).to(bias.dtype)
     recorder.expect(bias, total)

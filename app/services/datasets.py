@@ -15,8 +15,6 @@ from app.settings import Settings
 from app.store.samples import StoredLabel
 from app.store.state import State
 
-ID_BUCKETS = 16_384
-
 
 @dataclass(frozen=True)
 class DatasetSummary:
@@ -65,7 +63,6 @@ def _make(
         labels=labels,
         description=description,
         created_at=now(),
-        id_buckets=ID_BUCKETS,
     )
     state.samples.create(dataset)
     if not state.datasets.register(dataset):

@@ -17,6 +17,7 @@ from app.services.rows import RowError, SampleRow, check_row, known_labels, stor
 from app.services.streams import Decoded
 from app.settings import Settings
 from app.store.ids import IdEntry
+from app.store.layout import GENERATIONS
 from app.store.samples import SCHEMA, StoredLabel
 from app.store.state import State
 
@@ -44,6 +45,7 @@ class IngestReport:
 
 @dataclass(frozen=True)
 class _Checked:
+    index: int
     row: SampleRow
     label: StoredLabel | None
 
@@ -78,20 +80,20 @@ class Ingest:
             index = self.report.received
             self.report.received += 1
             try:
-                checked.append(self._check(decode()))
+                checked.append(self._check(index, decode()))
             except RowError as error:
                 self.report.reject(index, error)
         size = self._settings.ingest_batch_rows
         for start in range(0, len(checked), size):
             self._store(checked[start : start + size])
 
-    def _check(self, row: SampleRow) -> _Checked:
+    def _check(self, index: int, row: SampleRow) -> _Checked:
         check_row(row, self._settings.max_text_chars)
         label = stored_label(self._dataset.task, self._labels, row)
         if row.id in self._seen:
             raise RowError("duplicate_id", "this id stands in an earlier row of the request", row.id)
         self._seen.add(row.id)
-        return _Checked(row, label)
+        return _Checked(index, row, label)
 
     def _store(self, batch: Sequence[_Checked]) -> None:
         state, dataset = self._state, self._dataset
@@ -101,11 +103,7 @@ class Ingest:
             if any(entry.ordinal >= known_ordinals for entry in entries):
                 # The ordinals must never be given again, also if Redis dies after the rows are stored.
                 state.make_durable()
-            changes = [
-                (one, old, new)
-                for one, old in zip(batch, entries, strict=True)
-                if (new := _next_entry(one, old)) != old
-            ]
+            changes, unchanged = self._changes(batch, entries)
             if changes:
                 rows = _table([(one, new) for one, _, new in changes])
                 all_new = all(old.ordinal >= known_ordinals for _, old, _ in changes)
@@ -116,7 +114,23 @@ class Ingest:
                 state.samples.compact_if_scattered(dataset)
         self.report.created += sum(not old.stored for _, old, _ in changes)
         self.report.updated += sum(old.stored for _, old, _ in changes)
-        self.report.unchanged += len(batch) - len(changes)
+        self.report.unchanged += unchanged
+
+    def _changes(
+        self, batch: Sequence[_Checked], entries: Sequence[IdEntry]
+    ) -> tuple[list[tuple[_Checked, IdEntry, IdEntry]], int]:
+        """Rows that change something, with their old and new entry, and how many change nothing."""
+        changes, unchanged = [], 0
+        for one, old in zip(batch, entries, strict=True):
+            new = _next_entry(one, old)
+            if new == old:
+                unchanged += 1
+            elif new.generation == GENERATIONS:
+                detail = f"the content of this sample has changed {old.generation} times, which is the most"
+                self.report.reject(one.index, RowError("too_many_changes", detail, one.row.id))
+            else:
+                changes.append((one, old, new))
+        return changes, unchanged
 
 
 def delete_sample(state: State, dataset: Dataset, sample_id: str) -> None:

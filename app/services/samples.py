@@ -18,7 +18,6 @@ from app.services.cursors import Position, decode_cursor, encode_cursor
 from app.services.scores import present
 from app.store.records import importance
 from app.store.samples import StoredLabel, quoted
-from app.store.sets import COLUMN
 from app.store.state import State
 
 SetFilter = Literal["core", "edge", "noise", "unscored"]
@@ -133,10 +132,10 @@ def _scored_order(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Ordinals from `start` on that pass the score filters, in the order asked, and their sort keys."""
     total = state.datasets.next_ordinal(dataset)
-    column = np.zeros(total, dtype=COLUMN)
+    placed, column_generations = np.zeros(total, dtype=np.uint8), np.zeros(total, dtype=np.uint32)
     if start.version:
         held = state.sets.column(dataset, start.version)[:total]
-        column[: len(held)] = held
+        placed, column_generations = held["set"].copy(), held["generation"]
     values = np.full(total, np.nan)
     generations = np.zeros(total, dtype=np.uint32)
     if dataset.lineage is not None:
@@ -144,10 +143,10 @@ def _scored_order(
         values, generations = importance(records), records["generation"]
     current = _generations(state, dataset, total)
     values[generations != current] = np.nan
-    column["set"][column["generation"] != current] = 0
+    placed[column_generations != current] = CODE_BY_SET[UNSCORED]
     keep = np.ones(total, dtype=bool)
     if filters.set is not None:
-        keep &= column["set"] == CODE_BY_SET[filters.set]
+        keep &= placed == CODE_BY_SET[filters.set]
     if filters.min_importance is not None:
         keep &= np.nan_to_num(values, nan=-1.0) >= filters.min_importance
     keys = _sort_keys(values, filters.order)

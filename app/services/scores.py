@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
-
 from app.contracts import REASONS, SET_BY_CODE, UNSCORED, Dataset, Lineage, SetVersion
 from app.errors import NotFound, TooLarge
+from app.store.records import Record
 from app.store.scores import Found, Lookup
+from app.store.sets import Cell
 from app.store.state import State
 
 MAX_IDS = 10_000
@@ -61,15 +61,14 @@ def present(found: Found, lookup: Lookup) -> dict[str, Any]:
     return shown
 
 
-def place(cell: np.void, version: SetVersion) -> dict[str, Any]:
+def place(cell: Cell, version: SetVersion) -> dict[str, Any]:
     """Set, reason, noise probability and percentile of one cell of a version's column."""
     scored = sum(version.sizes.values())
-    noise = float(cell["noise"])
     return {
-        "set": SET_BY_CODE[int(cell["set"])],
-        "reason": REASONS[int(cell["reason"])],
-        "noise_probability": None if math.isnan(noise) else noise,
-        "percentile": 100.0 * (scored - int(cell["rank"])) / scored,
+        "set": SET_BY_CODE[cell.set],
+        "reason": REASONS[cell.reason],
+        "noise_probability": cell.noise_probability,
+        "percentile": 100.0 * (scored - cell.rank) / scored,
     }
 
 
@@ -81,25 +80,25 @@ def lineage_of(state: State, dataset: Dataset) -> Lineage | None:
     return None if dataset.lineage is None else state.datasets.lineage(dataset, dataset.lineage)
 
 
-def _of_record(record: np.void) -> dict[str, Any]:
-    visits = int(record["visits"])
-    mean = float(record["grad_norm_sum"]) / visits
-    variance = max(0.0, float(record["grad_norm_sq_sum"]) / visits - mean**2)
-    alignment = float(record["alignment_mean"])
+def _of_record(record: Record) -> dict[str, Any]:
     signals: dict[str, Any] = {
-        "grad_norm": {"mean": mean, "std": math.sqrt(variance), "last": float(record["grad_norm_last"])},
-        "loss": float(record["loss_mean"]),
-        "el2n": float(record["el2n_mean"]),
-        "margin": float(record["margin_mean"]),
-        "confidence": float(record["confidence_mean"]),
-        "variability": math.sqrt(max(0.0, float(record["confidence_m2"]) / visits)),
-        "forgetting": int(record["forgetting"]),
-        "alignment": None if math.isnan(alignment) else alignment,
+        "grad_norm": {
+            "mean": record.importance,
+            "std": record.grad_norm_std,
+            "last": record.grad_norm_last,
+        },
+        "loss": record.loss,
+        "el2n": record.el2n,
+        "margin": record.margin,
+        "confidence": record.confidence,
+        "variability": record.variability,
+        "forgetting": record.forgetting,
+        "alignment": None if math.isnan(record.alignment) else record.alignment,
     }
-    updated = datetime.fromtimestamp(int(record["updated_at"]), UTC)
+    updated = datetime.fromtimestamp(record.updated_at, UTC)
     return {
-        "importance": mean,
-        "visits": visits,
+        "importance": record.importance,
+        "visits": record.visits,
         "signals": signals,
         "updated_at": updated.isoformat().replace("+00:00", "Z"),
     }

@@ -105,13 +105,14 @@ def member(
         return {"member": False, "set": UNSCORED, "version": None, "reason": UNSCORED}
     held = state.sets.version(dataset, version)
     cell = state.sets.cell(dataset, held.version, entry.ordinal)
-    valid = cell is not None and int(cell["generation"]) == entry.generation
-    code = int(cell["set"]) if cell is not None and valid else CODE_BY_SET[UNSCORED]
+    if cell is not None and cell.generation != entry.generation:
+        cell = None
+    code = CODE_BY_SET[UNSCORED] if cell is None else cell.set
     return {
         "member": code == CODE_BY_SET[set_name],
         "set": SET_BY_CODE[code],
         "version": held.version,
-        "reason": REASONS[int(cell["reason"])] if cell is not None and valid else UNSCORED,
+        "reason": UNSCORED if cell is None else REASONS[cell.reason],
     }
 
 

@@ -13,6 +13,7 @@ from redis.exceptions import LockError
 from app.contracts import Dataset, Label, Lineage
 from app.errors import Conflict, NotFound, StaleWorker
 from app.store.keys import Keys
+from app.store.layout import STATE_FORMAT, other_format
 from app.store.scripts import Scripts
 
 LOCK_SECONDS = 30
@@ -32,7 +33,7 @@ class DatasetStore:
             "name": dataset.name,
             "task": dataset.task.value,
             "created_at": dataset.created_at.isoformat(),
-            "id_buckets": str(dataset.id_buckets),
+            "format": str(STATE_FORMAT),
         }
         if dataset.labels is not None:
             fields["labels"] = json.dumps(dataset.labels)
@@ -57,9 +58,12 @@ class DatasetStore:
         return dataset
 
     def by_uid(self, uid: str) -> Dataset | None:
+        """Raises `Conflict("state_format")` where another version of the service wrote it."""
         raw = cast("dict[bytes, bytes]", self._client.hgetall(self._keys.dataset(uid).meta))
         if b"name" not in raw:
             return None
+        if int(raw.get(b"format", 1)) != STATE_FORMAT:
+            raise other_format(int(raw.get(b"format", 1)))
         meta = {key.decode(): value.decode() for key, value in raw.items()}
         labels = json.loads(meta["labels"]) if "labels" in meta else None
         return Dataset.model_validate({**meta, "labels": labels})

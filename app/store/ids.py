@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, cast
+from zlib import crc32
 
 import redis
 
 from app.contracts import Dataset
-from app.store.keys import NAMES_PER_BUCKET, Keys
-from app.store.scripts import Scripts
-
-_ENTRY = struct.Struct("<IIQI")
-_GENERATION = struct.Struct("<I")
+from app.store.keys import Keys
+from app.store.layout import ENTRIES_A_BUCKET, ENTRY
+from app.store.scripts import Scripts, Value
 
 
 class IdEntry(NamedTuple):
     """What Redis knows of a sample id.
 
-    `generation` rises when text, text_pair or label change; scores and set members carry the generation that
-    they belong to, so those of older content are void by construction. Digests of 0 mean that the ordinal is
-    given but no sample has been stored yet.
+    `generation` rises when text, text_pair, label or split change; scores and set members carry the
+    generation that they belong to, so those of older content are void by construction. Digests of 0 mean that
+    the ordinal is given but no sample has been stored yet.
     """
 
     ordinal: int
@@ -34,16 +33,21 @@ class IdEntry(NamedTuple):
         return self.content != 0
 
     def pack(self) -> bytes:
-        return _ENTRY.pack(*self)
+        return ENTRY.pack(self.generation, self.content, self.attributes)
 
     @classmethod
-    def unpack(cls, entry: bytes) -> IdEntry:
-        return cls(*_ENTRY.unpack(entry))
+    def unpack(cls, ordinal: int, entry: bytes) -> IdEntry:
+        return cls(ordinal, *ENTRY.unpack_from(entry))
 
 
-def unpack_name(name: bytes) -> tuple[int, str]:
-    """Generation and id from a value of the names hash."""
-    return _GENERATION.unpack_from(name)[0], name[4:].decode()
+def unpack_id(entry: bytes) -> str:
+    """The id of a whole entry."""
+    return entry[ENTRY.size :].decode()
+
+
+def pack_crcs(ids: Sequence[str]) -> bytes:
+    """Where the index is asked for each id: its CRC-32, 4 bytes each."""
+    return struct.pack(f"<{len(ids)}I", *[crc32(sample_id.encode()) for sample_id in ids])
 
 
 class IdStore:
@@ -52,22 +56,21 @@ class IdStore:
         self._keys = keys
         self._scripts = Scripts(client)
 
-    def buckets(self, dataset: Dataset, ids: Iterable[str]) -> list[str]:
-        keys = self._keys.dataset(dataset.uid)
-        return [keys.ids(sample_id, dataset.id_buckets) for sample_id in ids]
-
     def assign(self, dataset: Dataset, ids: Sequence[str]) -> list[IdEntry]:
         """Every id's entry; an unknown id is given the next ordinal, for good."""
-        meta = self._keys.dataset(dataset.uid).meta
-        entries = self._scripts.run("ids_assign", [meta, *self.buckets(dataset, ids)], ids)
-        return [IdEntry.unpack(entry) for entry in cast("list[bytes]", entries)]
+        keys = self._keys.dataset(dataset.uid)
+        args: list[Value] = [keys.index_prefix(), keys.entries_prefix(), pack_crcs(ids), *ids]
+        raw = iter(self._scripts.run("ids_assign", [keys.meta], args))
+        return [IdEntry.unpack(ordinal, entry) for ordinal, entry in zip(raw, raw, strict=True)]
 
     def find(self, dataset: Dataset, sample_id: str) -> IdEntry | None:
         """The entry of a stored sample; None for an id that is unknown or deleted."""
-        raw = self._client.hget(self._keys.dataset(dataset.uid).ids(sample_id, dataset.id_buckets), sample_id)
+        keys = self._keys.dataset(dataset.uid)
+        args: list[Value] = [keys.index_prefix(), keys.entries_prefix(), pack_crcs([sample_id]), sample_id]
+        raw = self._scripts.run("ids_find", [keys.meta], args)
         if raw is None:
             return None
-        entry = IdEntry.unpack(cast("bytes", raw))
+        entry = IdEntry.unpack(*raw)
         return entry if entry.stored else None
 
     def commit(
@@ -85,13 +88,13 @@ class IdStore:
             pairs += [sample_id, b"" if entry is None else entry.pack()]
         self._scripts.run(
             "ids_commit",
-            [keys.meta, keys.versions, *self.buckets(dataset, (sample_id for sample_id, _ in changes))],
+            [keys.meta, keys.versions],
             [
-                keys.names_prefix(),
-                NAMES_PER_BUCKET,
+                keys.index_prefix(),
+                keys.entries_prefix(),
                 keys.versions_prefix(),
-                len(versions),
-                *versions,
+                " ".join(map(str, versions)),
+                pack_crcs([sample_id for sample_id, _ in changes]),
                 *pairs,
             ],
         )
@@ -101,5 +104,17 @@ class IdStore:
         keys = self._keys.dataset(dataset.uid)
         pipe = self._client.pipeline(transaction=False)
         for ordinal in ordinals:
-            pipe.hget(keys.names(ordinal), str(ordinal % NAMES_PER_BUCKET))
-        return [None if raw is None else unpack_name(raw) for raw in pipe.execute()]
+            pipe.hget(keys.entries(ordinal), str(ordinal % ENTRIES_A_BUCKET))
+        return [
+            None if raw is None else (IdEntry.unpack(ordinal, raw).generation, unpack_id(raw))
+            for ordinal, raw in zip(ordinals, pipe.execute(), strict=True)
+        ]
+
+    def scan(self, dataset: Dataset) -> Iterator[tuple[str, IdEntry]]:
+        """Every id with its entry, in the order of the ordinals, those without a stored sample included."""
+        keys = self._keys.dataset(dataset.uid)
+        total = int(self._client.hget(keys.meta, "next_ordinal") or 0)
+        for first in range(0, total, ENTRIES_A_BUCKET):
+            held = cast("dict[bytes, bytes]", self._client.hgetall(keys.entries(first)))
+            for field in sorted(held, key=int):
+                yield unpack_id(held[field]), IdEntry.unpack(first + int(field), held[field])

@@ -7,14 +7,11 @@ another, so that each script touches a single slot.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from zlib import crc32
+
+from app.store.layout import CELLS_A_CHUNK, ENTRIES_A_BUCKET, MEMBERS_A_CHUNK
 
 QUEUE_NAME = "jobs"
 """What Celery calls its one queue."""
-
-NAMES_PER_BUCKET = 64
-SHARD_RECORDS = 1020
-"""Records a score shard holds: 1020 records of 64 bytes and a header stay just under a 64 KiB size class."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +111,7 @@ class DatasetKeys:
 
     @property
     def meta(self) -> str:
-        """Hash: name, task, labels, created_at, next_ordinal, lineage, set_version, fence …"""
+        """Hash: name, task, labels, created_at, format, next_ordinal, lineage, set_version, fence …"""
         return f"{self.base}:meta"
 
     @property
@@ -122,20 +119,22 @@ class DatasetKeys:
         """String with expiry: who changes the samples now."""
         return f"{self.base}:lock"
 
-    def ids_prefix(self) -> str:
+    # -- ids ---------------------------------------------------------------------------------------------
+    def index_prefix(self) -> str:
+        """Before `<segment>:<bucket>`. Hash: 12 bits of an id's CRC-32 → ordinals of such ids, "5" or "5,9".
+
+        Which of them is meant, if any, the entries say. The bucket: CRC-32 modulo the segment's buckets.
+        """
         return f"{self.base}:i:"
 
-    def ids(self, sample_id: str, buckets: int) -> str:
-        """Hash: sample id → 20-byte entry (ordinal, generation, content and attribute digests)."""
-        return f"{self.ids_prefix()}{crc32(sample_id.encode()) % buckets}"
+    def entries_prefix(self) -> str:
+        return f"{self.base}:e:"
 
-    def names_prefix(self) -> str:
-        return f"{self.base}:n:"
+    def entries(self, ordinal: int) -> str:
+        """Hash: ordinal % 107 → entry: generation, content and attribute digests, sample id."""
+        return f"{self.entries_prefix()}{ordinal // ENTRIES_A_BUCKET}"
 
-    def names(self, ordinal: int) -> str:
-        """Hash: ordinal % 64 → 4-byte generation and sample id."""
-        return f"{self.names_prefix()}{ordinal // NAMES_PER_BUCKET}"
-
+    # -- scores ------------------------------------------------------------------------------------------
     def lineage(self, lineage_id: str) -> str:
         """String: the lineage as JSON."""
         return f"{self.base}:lineage:{lineage_id}"
@@ -144,21 +143,28 @@ class DatasetKeys:
         return f"{self.base}:s:"
 
     def shard(self, lineage_id: str, shard: int) -> str:
-        """String: score records of 1020 ordinals behind a ledger header (`app.store.records`)."""
+        """String: score records of 1,259 ordinals behind a ledger header (`app.store.records`)."""
         return f"{self.shards_prefix()}{lineage_id}:{shard}"
 
+    # -- sets --------------------------------------------------------------------------------------------
     @property
     def versions(self) -> str:
-        """Hash: set version → its description as JSON, and `<version>:void` counts."""
+        """Hash: set version → its description as JSON; `<version>:void:<set>` → members void by now."""
         return f"{self.base}:versions"
 
     def versions_prefix(self) -> str:
         return f"{self.base}:v:"
 
-    def column(self, version: int) -> str:
-        """String: 12 bytes an ordinal: set, reason, noise probability, rank, generation."""
-        return f"{self.versions_prefix()}{version}:column"
+    def column_prefix(self, version: int) -> str:
+        return f"{self.versions_prefix()}{version}:c:"
 
-    def members(self, version: int, set_name: str) -> str:
-        """String: 24 bytes a member, by importance descending."""
-        return f"{self.versions_prefix()}{version}:{set_name}"
+    def column(self, version: int, ordinal: int) -> str:
+        """String: the cells of 4,680 ordinals in a version (`app.store.sets`)."""
+        return f"{self.column_prefix(version)}{ordinal // CELLS_A_CHUNK}"
+
+    def members_prefix(self, version: int, set_name: str) -> str:
+        return f"{self.versions_prefix()}{version}:m:{set_name}:"
+
+    def members(self, version: int, set_name: str, row: int) -> str:
+        """String: the ordinals of 16,382 members, 4 bytes each, by importance descending."""
+        return f"{self.members_prefix(version, set_name)}{row // MEMBERS_A_CHUNK}"

@@ -1,4 +1,4 @@
-"""The score record of one sample, and the shard blob that holds 1020 of them behind a ledger.
+"""The score record of one sample, and the shard blob that holds 1,259 of them behind a ledger.
 
 A blob is `[header][records]` in one Redis string. The header says which fenced worker wrote it and up to
 which step of which run its records go, so one SET moves data and ledger together: a torn append-only file can
@@ -7,40 +7,60 @@ lose a whole write, never half of one.
 
 from __future__ import annotations
 
-import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.store.keys import SHARD_RECORDS
-
-RECORD = np.dtype(
-    [
-        ("generation", "<u4"),  # of the sample's content that the visits saw
-        ("visits", "<u4"),  # t
-        ("updated_at", "<u4"),  # unix seconds
-        ("forgetting", "<u2"),  # changes from right to wrong
-        ("last_correct", "u1"),
-        ("spare", "u1"),
-        ("grad_norm_sum", "<f8"),  # S_i(t) = grad_norm_sum / visits
-        ("grad_norm_sq_sum", "<f8"),
-        ("grad_norm_last", "<f4"),
-        ("loss_mean", "<f4"),
-        ("el2n_mean", "<f4"),
-        ("margin_mean", "<f4"),
-        ("confidence_mean", "<f4"),
-        ("confidence_m2", "<f4"),  # Welford's sum of squared deviations
-        ("alignment_mean", "<f4"),  # over `alignments` visits; NaN where there is none
-        ("alignments", "<u4"),
-    ]
+from app.errors import Invalid
+from app.store.layout import (
+    HEADER,
+    MAGIC,
+    RECORD,
+    RECORD_STRUCT,
+    SHARD_RECORDS,
+    STATE_FORMAT,
+    VISITS_AT_MOST,
+    other_format,
 )
-Records = NDArray[np.void]
 
-HEADER = struct.Struct("<2sHHHQIIQ")
-MAGIC = b"GS"
-FORMAT = 1
+Records = NDArray[np.void]
+_MEANS = ("loss", "el2n", "margin", "confidence")
+_FINITE = ("grad_norm_sum", "grad_norm_std", "grad_norm_last", *_MEANS, "variability")
+
+
+class Record(NamedTuple):
+    """One record as Python values; the fields are `app.store.layout.RECORD_FIELDS`, in their order."""
+
+    generation: int
+    visits: int
+    alignments: int
+    turns: int
+    updated_at: int
+    grad_norm_sum: float
+    grad_norm_std: float
+    grad_norm_last: float
+    loss: float
+    el2n: float
+    margin: float
+    confidence: float
+    variability: float
+    alignment: float
+
+    @classmethod
+    def unpack(cls, raw: bytes) -> Record:
+        return cls._make(RECORD_STRUCT.unpack(raw))
+
+    @property
+    def importance(self) -> float:
+        """S_i(t); there is at least one visit."""
+        return self.grad_norm_sum / self.visits
+
+    @property
+    def forgetting(self) -> int:
+        return self.turns // 2
 
 
 class Ledger(NamedTuple):
@@ -66,51 +86,94 @@ class Visits:
     alignment: NDArray[np.float64] | None = None  # None or NaN where no validation direction was taken
 
 
+class Unrecordable(Invalid):
+    """Visits that cannot be recorded; nothing of their step was. `positions` are indices into the visits."""
+
+    def __init__(self, code: str, detail: str, positions: Sequence[int]) -> None:
+        super().__init__(code, detail)
+        self.positions = tuple(positions)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Unrecordable, (self.code, self.detail, self.positions))
+
+
 def empty_records(count: int) -> Records:
     records = np.zeros(count, dtype=RECORD)
-    records["alignment_mean"] = np.nan
+    records["alignment"] = np.nan
     return records
 
 
 def merge_visits(records: Records, rows: NDArray[np.int64], visits: Visits, *, at: int) -> None:
     """Adds one visit to each of `records[rows]`, in place.
 
-    A record of an older generation of the sample starts anew: its visits belong to other content. Means are
-    Welford's running means (float32 storage, float64 arithmetic); the gradient norm keeps its float64 sums.
+    A record of an older generation of the sample starts anew: its visits belong to other content. Means and
+    standard deviations are Welford's (float32 storage, float64 arithmetic): after n visits the rounding of a
+    mean is below n · 2⁻²⁵ of the largest value. S_i, the mean gradient norm, is a float64 sum over `visits`.
 
     Args:
         records: (m,) of dtype RECORD.
         rows: (n,) positions in `records`, no position twice.
         visits: the n visits.
         at: unix time in seconds.
+
+    Raises:
+        Unrecordable: `non_finite_score` or `too_many_visits`; `records` are as they were.
     """
     chosen = records[rows]
     renewed = chosen["generation"] != visits.generations
     chosen[renewed] = empty_records(1)[0]
+    _refuse(chosen["visits"] == VISITS_AT_MOST, "too_many_visits", f"have {VISITS_AT_MOST} visits, the most")
     chosen["generation"] = visits.generations
-    forgotten = (chosen["visits"] > 0) & (chosen["last_correct"] == 1) & ~visits.correct
-    chosen["forgetting"] += forgotten.astype(np.uint16)
-    chosen["last_correct"] = visits.correct
+    chosen["turns"] += (chosen["turns"] % 2 == 1) != visits.correct
     chosen["visits"] += 1
     chosen["updated_at"] = at
-    chosen["grad_norm_sum"] += visits.grad_norm
-    chosen["grad_norm_sq_sum"] += visits.grad_norm**2
-    chosen["grad_norm_last"] = visits.grad_norm
     count = chosen["visits"].astype(np.float64)
-    for field, values in (
-        ("loss_mean", visits.loss),
-        ("el2n_mean", visits.el2n),
-        ("margin_mean", visits.margin),
-    ):
-        mean = chosen[field].astype(np.float64)
-        chosen[field] = mean + (values - mean) / count
-    mean = chosen["confidence_mean"].astype(np.float64)
-    new_mean = mean + (visits.confidence - mean) / count
-    chosen["confidence_m2"] += (visits.confidence - mean) * (visits.confidence - new_mean)
-    chosen["confidence_mean"] = new_mean
-    if visits.alignment is not None:
-        _merge_alignment(chosen, visits.alignment)
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below
+        _merge_grad_norm(chosen, visits.grad_norm, count)
+        _merge_means(chosen, visits, count)
+        if visits.alignment is not None:
+            _merge_alignment(chosen, visits.alignment)
+    sound = np.isfinite(chosen["alignment"]) | (chosen["alignments"] == 0)
+    for field in _FINITE:
+        sound &= np.isfinite(chosen[field])
+    _refuse(~sound, "non_finite_score", "have a signal that is infinite, not a number or too large to store")
     records[rows] = chosen
+
+
+def _refuse(broken: NDArray[np.bool_], code: str, what: str) -> None:
+    if broken.any():
+        positions = np.flatnonzero(broken).tolist()
+        raise Unrecordable(code, f"{len(positions)} visited samples {what}.", positions)
+
+
+def _merge_grad_norm(chosen: Records, norm: NDArray[np.float64], count: NDArray[np.float64]) -> None:
+    mean = chosen["grad_norm_sum"] / np.maximum(count - 1, 1)
+    chosen["grad_norm_sum"] += norm
+    new_mean = chosen["grad_norm_sum"] / count
+    chosen["grad_norm_std"] = _merged_std(chosen["grad_norm_std"], norm, mean, new_mean, count)
+    chosen["grad_norm_last"] = norm
+
+
+def _merge_means(chosen: Records, visits: Visits, count: NDArray[np.float64]) -> None:
+    for field in _MEANS:
+        values = getattr(visits, field)
+        mean = chosen[field].astype(np.float64)
+        new_mean = mean + (values - mean) / count
+        chosen[field] = new_mean
+        if field == "confidence":
+            chosen["variability"] = _merged_std(chosen["variability"], values, mean, new_mean, count)
+
+
+def _merged_std(
+    std: NDArray[np.float32],
+    values: NDArray[np.float64],
+    mean: NDArray[np.float64],
+    new_mean: NDArray[np.float64],
+    count: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """The standard deviation (÷ n) with one more value, by Welford's recurrence."""
+    squares = std.astype(np.float64) ** 2 * (count - 1) + (values - mean) * (values - new_mean)
+    return np.sqrt(np.maximum(squares, 0.0) / count)
 
 
 def _merge_alignment(chosen: Records, alignment: NDArray[np.float64]) -> None:
@@ -118,9 +181,9 @@ def _merge_alignment(chosen: Records, alignment: NDArray[np.float64]) -> None:
     given = ~np.isnan(alignment)
     chosen["alignments"] += given
     count = np.maximum(chosen["alignments"], 1).astype(np.float64)
-    mean = np.nan_to_num(chosen["alignment_mean"].astype(np.float64))
+    mean = np.nan_to_num(chosen["alignment"].astype(np.float64))
     merged = mean + (alignment - mean) / count
-    chosen["alignment_mean"] = np.where(given, merged, chosen["alignment_mean"])
+    chosen["alignment"] = np.where(given, merged, chosen["alignment"])
 
 
 def importance(records: Records) -> NDArray[np.float64]:
@@ -132,7 +195,7 @@ def importance(records: Records) -> NDArray[np.float64]:
 
 def pack_shard(ledger: Ledger, records: Records) -> bytes:
     header = HEADER.pack(
-        MAGIC, FORMAT, RECORD.itemsize, 0, ledger.fence, ledger.run, ledger.step, len(records)
+        MAGIC, STATE_FORMAT, RECORD.itemsize, 0, ledger.fence, ledger.run, ledger.step, len(records)
     )
     return header + records.tobytes()
 
@@ -141,12 +204,16 @@ def unpack_shard(blob: bytes) -> tuple[Ledger, Records]:
     """The ledger and a writable copy of the records.
 
     Raises:
-        ValueError: the blob is not a shard of this format.
+        Conflict: `state_format`, a shard that another version of the service wrote.
+        ValueError: the blob is no shard, or not a whole one.
     """
-    magic, version, record_size, _, fence, run, step, count = HEADER.unpack_from(blob)
-    size = HEADER.size + count * RECORD.itemsize
-    if (magic, version, record_size) != (MAGIC, FORMAT, RECORD.itemsize) or len(blob) != size:
-        raise ValueError(f"not a score shard of format {FORMAT}: {blob[:8]!r}, {len(blob)} bytes")
+    if blob[:2] != MAGIC or len(blob) < HEADER.size:
+        raise ValueError(f"not a score shard: {blob[:8]!r}, {len(blob)} bytes")
+    _, version, record_size, _, fence, run, step, count = HEADER.unpack_from(blob)
+    if version != STATE_FORMAT:
+        raise other_format(version)
+    if record_size != RECORD.itemsize or len(blob) != HEADER.size + count * RECORD.itemsize:
+        raise ValueError(f"not a whole score shard: {count} records of {record_size} in {len(blob)} bytes")
     return Ledger(fence, run, step), np.frombuffer(blob, dtype=RECORD, offset=HEADER.size).copy()
 
 

@@ -5,33 +5,29 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
-import numpy as np
 import redis
 
 from app.contracts import Dataset, SetVersion
 from app.store.datasets import refuse_unless
-from app.store.ids import IdEntry, IdStore
-from app.store.keys import SHARD_RECORDS, Keys
-from app.store.records import RECORD, Ledger, Records, empty_records, pack_shard, unpack_shard
-from app.store.scripts import Scripts
-from app.store.sets import COLUMN
+from app.store.ids import pack_crcs
+from app.store.keys import DatasetKeys, Keys
+from app.store.layout import SHARD_RECORDS
+from app.store.records import Ledger, Record, Records, empty_records, pack_shard, unpack_shard
+from app.store.scripts import Scripts, Value
+from app.store.sets import Cell
 
 SHARDS_A_CALL = 64
 
 
 @dataclass(frozen=True)
 class Found:
-    """What Redis knows of one sample id: its entry, its record and its place in the current set version.
-
-    `record` and `cell` are None unless they belong to the sample's present content.
-    """
+    """What Redis knows of a sample's present content: its record, and its cell in the current set version."""
 
     sample_id: str
-    entry: IdEntry
-    record: np.void | None
-    cell: np.void | None
+    record: Record | None
+    cell: Cell | None
 
 
 @dataclass(frozen=True)
@@ -41,34 +37,44 @@ class Lookup:
     found: list[Found | None]
 
 
+LOOKUP_SCRIPT = "score_lookup"
+
+
+def lookup_call(keys: DatasetKeys, ids: Sequence[str]) -> tuple[list[str], list[Value]]:
+    """KEYS and ARGV of the look-up script."""
+    prefixes = [keys.index_prefix(), keys.entries_prefix(), keys.shards_prefix(), keys.versions_prefix()]
+    return [keys.meta, keys.versions], [*prefixes, pack_crcs(ids), *ids]
+
+
+def read_lookup(ids: Sequence[str], answer: Sequence[bytes | None]) -> Lookup:
+    """What the look-up script answered for these ids; None for an id that is unknown."""
+    lineage, description = cast("tuple[bytes, bytes]", answer[:2])
+    return Lookup(
+        lineage=lineage.decode() or None,
+        version=SetVersion.model_validate_json(description) if description else None,
+        found=[
+            None
+            if record is None
+            else Found(
+                sample_id,
+                Record.unpack(record) if record else None,
+                Cell.unpack(cell) if cell else None,
+            )
+            for sample_id, record, cell in zip(ids, answer[2::2], answer[3::2], strict=True)
+        ],
+    )
+
+
 class ScoreStore:
     def __init__(self, client: redis.Redis, keys: Keys) -> None:
         self._client = client
         self._keys = keys
         self._scripts = Scripts(client)
-        self._ids = IdStore(client, keys)
 
     def lookup(self, dataset: Dataset, ids: Sequence[str]) -> Lookup:
         """Scores of some ids in one round trip; None for an id that is unknown."""
-        keys = self._keys.dataset(dataset.uid)
-        raw = cast(
-            "list[bytes]",
-            self._scripts.run(
-                "score_lookup",
-                [keys.meta, keys.versions, *self._ids.buckets(dataset, ids)],
-                [keys.shards_prefix(), keys.versions_prefix(), SHARD_RECORDS, *ids],
-            ),
-        )
-        lineage, _, description = raw[:3]
-        found = [
-            _found(sample_id, *raw[at : at + 3])
-            for sample_id, at in zip(ids, range(3, len(raw), 3), strict=True)
-        ]
-        return Lookup(
-            lineage=lineage.decode() or None,
-            version=SetVersion.model_validate_json(description) if description else None,
-            found=found,
-        )
+        answer = self._scripts.run(LOOKUP_SCRIPT, *lookup_call(self._keys.dataset(dataset.uid), ids))
+        return read_lookup(ids, answer)
 
     # -- the one write path ----------------------------------------------------------------------------
     def write_shards(
@@ -133,26 +139,3 @@ class ScoreStore:
 
 def shard_count(ordinals: int) -> int:
     return math.ceil(ordinals / SHARD_RECORDS)
-
-
-def _found(sample_id: str, entry_raw: bytes, record_raw: bytes, cell_raw: bytes) -> Found | None:
-    if not entry_raw:
-        return None
-    entry = IdEntry.unpack(entry_raw)
-    if not entry.stored:
-        return None
-    return Found(
-        sample_id=sample_id,
-        entry=entry,
-        record=_current(record_raw, RECORD, entry, "visits"),
-        cell=_current(cell_raw, COLUMN, entry, "set"),
-    )
-
-
-def _current(raw: bytes, dtype: np.dtype[Any], entry: IdEntry, nonzero: str) -> np.void | None:
-    """The row, if it is there and belongs to the sample's present content."""
-    if len(raw) != dtype.itemsize:
-        return None
-    row = np.frombuffer(raw, dtype=dtype)[0]
-    current = row["generation"] == entry.generation and row[nonzero] > 0
-    return cast("np.void", row) if current else None

@@ -1,10 +1,17 @@
-"""Set versions: who is core, edge and noise. A version never changes; of changed samples it is void."""
+"""Set versions: who is core, edge and noise. A version never changes; of changed samples it is void.
+
+A version is a *column*, one cell an ordinal, and for each set the *members*, ordinals by
+importance descending. Both lie in chunks, so that a version of any size is written piece by piece while the
+server answers others. The last piece, its description, makes it the current one.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
+from itertools import islice
+from typing import NamedTuple, cast
 
 import numpy as np
 import redis
@@ -13,27 +20,35 @@ from numpy.typing import NDArray
 from app.contracts import CODE_BY_SET, Dataset, SetName, SetVersion
 from app.errors import NotFound
 from app.store.datasets import refuse_unless
-from app.store.ids import unpack_name
-from app.store.keys import NAMES_PER_BUCKET, Keys
-from app.store.scripts import Scripts
+from app.store.keys import DatasetKeys, Keys
+from app.store.layout import CELL, CELL_STRUCT, CELLS_A_CHUNK, MEMBER, MEMBERS_A_CHUNK
+from app.store.scripts import Scripts, Value
 
-COLUMN = np.dtype([("set", "u1"), ("reason", "u1"), ("noise", "<f2"), ("rank", "<u4"), ("generation", "<u4")])
-"""One ordinal's place in a version; `rank` 0 is the highest importance, `noise` NaN where not estimated."""
-MEMBER = np.dtype(
-    [
-        ("ordinal", "<u4"),
-        ("generation", "<u4"),
-        ("importance", "<f8"),
-        ("noise", "<f4"),
-        ("reason", "u1"),
-        ("spare", "u1", 3),
-    ]
-)
+CHUNKS_A_CALL = 64
+
+
+class Cell(NamedTuple):
+    """One sample's place in a version; the fields are `app.store.layout.CELL_FIELDS`, in their order."""
+
+    generation: int
+    set: int
+    reason: int
+    noise: float
+    rank: int
+    importance: float
+
+    @classmethod
+    def unpack(cls, raw: bytes) -> Cell:
+        return cls._make(CELL_STRUCT.unpack(raw))
+
+    @property
+    def noise_probability(self) -> float | None:
+        return None if math.isnan(self.noise) else self.noise
 
 
 @dataclass(frozen=True)
 class Member:
-    """One valid member at its row within the set's order."""
+    """One valid member at its row within the set's order. `importance` is in float32: that of its version."""
 
     row: int
     sample_id: str
@@ -62,35 +77,40 @@ class SetStore:
         self._scripts = Scripts(client)
         self._versions_kept = versions_kept
 
+    # -- making a version ------------------------------------------------------------------------------
     def publish(self, dataset_uid: str, description: SetVersion, placement: Placement, *, token: int) -> None:
-        """Stores a version's columns and makes it the current one, all or nothing for readers.
+        """Stores a new version and makes it the current one, all or nothing for readers.
 
         Raises:
-            StaleWorker: another worker has taken the dataset's fence.
+            StaleWorker: another worker has taken the dataset's fence, or published this version.
             NotFound: the dataset was deleted.
         """
         keys = self._keys.dataset(dataset_uid)
         version = description.version
-        answer = self._scripts.run(
-            "set_publish",
-            [
-                keys.meta,
-                keys.versions,
-                keys.column(version),
-                *(keys.members(version, name) for name in SetName),
-            ],
-            [
-                token,
-                version,
-                description.model_dump_json(),
-                description.lineage,
-                _column(placement),
-                *(_members(placement, placement.sets == CODE_BY_SET[name]) for name in SetName),
-            ],
-        )
-        refuse_unless(answer, b"published")
-        self._drop_old(dataset_uid, version)
+        given = max(self._ordinals(keys), int(placement.ordinals.max(initial=-1)) + 1)
+        chunks = _chunks(keys, version, placement, given)
+        while some := list(islice(chunks, CHUNKS_A_CALL)):
+            pipe = self._client.pipeline(transaction=False)
+            for key, chunk in some:
+                self._scripts.run("set_chunk", [keys.meta, key], [token, version, chunk], pipeline=pipe)
+            for answer in pipe.execute():
+                refuse_unless(answer, b"written")
+        shown: list[Value] = [token, version, description.model_dump_json(), description.lineage]
+        refuse_unless(self._scripts.run("set_publish", [keys.meta, keys.versions], shown), b"published")
+        self._drop_old(keys, version)
 
+    def _drop_old(self, keys: DatasetKeys, current: int) -> None:
+        """Drops versions that are no longer kept; a drop that is cut short is finished after the next one."""
+        for old in self._numbers(keys):
+            if old > current - self._versions_kept:
+                continue
+            held = _chunk_keys(keys, old, self._ordinals(keys))
+            while some := list(islice(held, 1000)):
+                self._client.unlink(*some)
+            voids = (f"{old}:void:{CODE_BY_SET[name]}" for name in SetName)
+            self._client.hdel(keys.versions, str(old), *voids)
+
+    # -- reading ---------------------------------------------------------------------------------------
     def versions(self, dataset: Dataset) -> list[SetVersion]:
         """The versions that are kept, newest first, with the sizes that are left of them."""
         raw = cast("dict[bytes, bytes]", self._client.hgetall(self._keys.dataset(dataset.uid).versions))
@@ -98,7 +118,7 @@ class SetStore:
         return sorted((_without_void(version, raw) for version in found), key=lambda v: -v.version)
 
     def numbers(self, dataset: Dataset) -> list[int]:
-        return self._numbers(dataset.uid)
+        return self._numbers(self._keys.dataset(dataset.uid))
 
     def version(self, dataset: Dataset, number: int | None) -> SetVersion:
         """One version, the current one by default.
@@ -115,91 +135,96 @@ class SetStore:
             raise NotFound("no_sets_yet", f"dataset {dataset.name!r} has no sets yet")
         raise NotFound("unknown_version", f"dataset {dataset.name!r} keeps no set version {wanted}")
 
-    def cell(self, dataset: Dataset, version: int, ordinal: int) -> np.void | None:
+    def cell(self, dataset: Dataset, version: int, ordinal: int) -> Cell | None:
         """An ordinal's place in a version; None if it has none."""
-        size = COLUMN.itemsize
-        column = self._keys.dataset(dataset.uid).column(version)
-        raw = cast("bytes", self._client.getrange(column, ordinal * size, (ordinal + 1) * size - 1))
-        if len(raw) != size or raw[0] == 0:
-            return None
-        return cast("np.void", np.frombuffer(raw, dtype=COLUMN)[0])
+        at = ordinal % CELLS_A_CHUNK * CELL.itemsize
+        chunk = self._keys.dataset(dataset.uid).column(version, ordinal)
+        raw = cast("bytes", self._client.getrange(chunk, at, at + CELL.itemsize - 1))
+        cell = Cell.unpack(raw) if len(raw) == CELL.itemsize else None
+        return cell if cell is not None and cell.set else None
 
     def column(self, dataset: Dataset, version: int) -> NDArray[np.void]:
-        """The whole column of a version, by ordinal."""
-        raw = cast("bytes | None", self._client.get(self._keys.dataset(dataset.uid).column(version)))
-        return np.frombuffer(raw or b"", dtype=COLUMN)
+        """The cells of a version, one for each ordinal that is given out; zeros where it has none."""
+        keys = self._keys.dataset(dataset.uid)
+        column = np.zeros(self._ordinals(keys), dtype=CELL)
+        firsts = range(0, len(column), CELLS_A_CHUNK)
+        for start in range(0, len(firsts), CHUNKS_A_CALL):
+            some = firsts[start : start + CHUNKS_A_CALL]
+            chunks = cast("list[bytes | None]", self._client.mget([keys.column(version, at) for at in some]))
+            for at, chunk in zip(some, chunks, strict=True):
+                held = np.frombuffer(chunk or b"", dtype=CELL)[: len(column) - at]
+                column[at : at + len(held)] = held
+        return column
 
     def rows(self, dataset: Dataset, version: int, set_name: SetName) -> int:
         """How many rows the set has, members that are void by now included."""
-        return (
-            self._client.strlen(self._keys.dataset(dataset.uid).members(version, set_name)) // MEMBER.itemsize
-        )
+        raw = self._client.hget(self._keys.dataset(dataset.uid).versions, str(version))
+        return 0 if raw is None else SetVersion.model_validate_json(cast("bytes", raw)).sizes[set_name]
 
     def members(
         self, dataset: Dataset, version: int, set_name: SetName, first: int, last: int
     ) -> list[Member]:
         """The valid members among rows `first` … `last` (inclusive) of the set's order."""
         keys = self._keys.dataset(dataset.uid)
-        raw = cast(
-            "list[bytes]",
-            self._scripts.run(
-                "set_rows",
-                [keys.members(version, set_name)],
-                [keys.names_prefix(), NAMES_PER_BUCKET, first, last],
-            ),
-        )
-        rows = np.frombuffer(raw[0], dtype=MEMBER)
-        return list(_valid_members(rows, raw[1:], first))
+        prefixes = [
+            keys.members_prefix(version, set_name),
+            keys.column_prefix(version),
+            keys.entries_prefix(),
+        ]
+        raw = cast("list[bytes]", self._scripts.run("set_rows", [], [*prefixes, first, last]))
+        return list(_valid_members(np.frombuffer(raw[0], dtype=MEMBER), raw[1:], first))
 
-    def _numbers(self, dataset_uid: str) -> list[int]:
-        keys = cast("list[bytes]", self._client.hkeys(self._keys.dataset(dataset_uid).versions))
-        return [int(key) for key in keys if b":" not in key]
+    def _numbers(self, keys: DatasetKeys) -> list[int]:
+        return [int(key) for key in cast("list[bytes]", self._client.hkeys(keys.versions)) if b":" not in key]
 
-    def _drop_old(self, dataset_uid: str, current: int) -> None:
-        keys = self._keys.dataset(dataset_uid)
-        for old in self._numbers(dataset_uid):
-            if old <= current - self._versions_kept:
-                voids = (f"{old}:void:{CODE_BY_SET[name]}" for name in SetName)
-                self._client.hdel(keys.versions, str(old), *voids)
-                self._client.unlink(keys.column(old), *(keys.members(old, name) for name in SetName))
+    def _ordinals(self, keys: DatasetKeys) -> int:
+        """How many ordinals are given out: no chunk lies beyond them."""
+        return int(self._client.hget(keys.meta, "next_ordinal") or 0)
 
 
-def _column(placement: Placement) -> bytes:
-    size = int(placement.ordinals.max()) + 1 if len(placement.ordinals) else 0
-    column = np.zeros(size, dtype=COLUMN)
-    column["noise"] = np.nan
-    cells = np.zeros(len(placement.ordinals), dtype=COLUMN)
+def _chunk_keys(keys: DatasetKeys, version: int, ordinals: int) -> Iterator[str]:
+    """Every key that a version over so many ordinals may have."""
+    yield from (keys.column(version, at) for at in range(0, ordinals, CELLS_A_CHUNK))
+    for name in SetName:
+        yield from (keys.members(version, name, row) for row in range(0, ordinals, MEMBERS_A_CHUNK))
+
+
+def _chunks(
+    keys: DatasetKeys, version: int, placement: Placement, ordinals: int
+) -> Iterator[tuple[str, bytes]]:
+    """All chunks of a version, empty ones too: an attempt that ended before may have left others there."""
+    column = _column(placement)
+    chunks = [column[at : at + CELLS_A_CHUNK] for at in range(0, ordinals, CELLS_A_CHUNK)]
+    for name in SetName:
+        members = placement.ordinals[placement.sets == CODE_BY_SET[name]].astype(MEMBER)
+        chunks += [members[row : row + MEMBERS_A_CHUNK] for row in range(0, ordinals, MEMBERS_A_CHUNK)]
+    for key, chunk in zip(_chunk_keys(keys, version, ordinals), chunks, strict=True):
+        yield key, chunk.tobytes()
+
+
+def _column(placement: Placement) -> NDArray[np.void]:
+    column = np.zeros(int(placement.ordinals.max(initial=-1)) + 1, dtype=CELL)
+    cells = np.zeros(len(placement.ordinals), dtype=CELL)
+    cells["generation"] = placement.generations
     cells["set"], cells["reason"] = placement.sets, placement.reasons
-    cells["noise"], cells["generation"] = placement.noise, placement.generations
+    cells["noise"], cells["importance"] = placement.noise, placement.importance
     cells["rank"] = np.arange(len(cells))
     column[placement.ordinals] = cells
-    return column.tobytes()
+    return column
 
 
-def _members(placement: Placement, chosen: NDArray[np.bool_]) -> bytes:
-    rows = np.zeros(int(chosen.sum()), dtype=MEMBER)
-    rows["ordinal"], rows["generation"] = placement.ordinals[chosen], placement.generations[chosen]
-    rows["importance"] = placement.importance[chosen]
-    rows["noise"] = placement.noise[chosen].astype(COLUMN["noise"])  # what the look-up of one sample shows
-    rows["reason"] = placement.reasons[chosen]
-    return rows.tobytes()
-
-
-def _valid_members(rows: NDArray[np.void], names: Sequence[bytes], first: int) -> Iterator[Member]:
-    for offset, (row, name) in enumerate(zip(rows, names, strict=True)):
-        if not name:
+def _valid_members(ordinals: NDArray[np.uint32], rows: Sequence[bytes], first: int) -> Iterator[Member]:
+    for row, (ordinal, held) in enumerate(zip(ordinals.tolist(), rows, strict=True), first):
+        if not held:
             continue
-        generation, sample_id = unpack_name(name)
-        if generation != row["generation"]:
-            continue
-        noise = float(row["noise"])
+        cell = Cell.unpack(held[: CELL.itemsize])
         yield Member(
-            row=first + offset,
-            sample_id=sample_id,
-            ordinal=int(row["ordinal"]),
-            importance=float(row["importance"]),
-            noise_probability=None if np.isnan(noise) else noise,
-            reason=int(row["reason"]),
+            row=row,
+            sample_id=held[CELL.itemsize :].decode(),
+            ordinal=ordinal,
+            importance=cell.importance,
+            noise_probability=cell.noise_probability,
+            reason=cell.reason,
         )
 
 

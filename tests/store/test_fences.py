@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from app.contracts import Dataset, SetVersion, now
 from app.errors import NotFound, StaleWorker
-from app.store.keys import SHARD_RECORDS
+from app.store.layout import SHARD_RECORDS
 from app.store.records import Ledger, Records, empty_records
 from app.store.scores import SHARDS_A_CALL
+from app.store.scripts import Scripts
 from app.store.sets import Placement
 from app.store.state import State
 from tests.playing import LINEAGE, Player
@@ -140,36 +143,65 @@ def test_a_deleted_dataset_takes_no_version(state: State, dataset: Dataset) -> N
     assert everything(state, dataset) == {}
 
 
-def publish(state: State, dataset: Dataset, token: int, *, code: int) -> None:
-    """Version 1, with all three samples in one set."""
-    sizes = {name: 3 * (number == code) for name, number in (("core", 1), ("edge", 2), ("noise", 3))}
+def publish(state: State, dataset: Dataset, token: int, *, code: int, count: int = 3) -> None:
+    """Version 1, with the first `count` samples in one set."""
+    sizes = {name: count * (number == code) for name, number in (("core", 1), ("edge", 2), ("noise", 3))}
     version = SetVersion(
         version=1, policy="seed", params={}, job="j", lineage=LINEAGE, created_at=now(), sizes=sizes
     )
     placement = Placement(
-        ordinals=np.arange(3),
-        generations=np.zeros(3, np.uint32),
-        importance=np.ones(3),
-        noise=np.full(3, np.nan),
-        sets=np.full(3, code, np.uint8),
-        reasons=np.ones(3, np.uint8),
+        ordinals=np.arange(count),
+        generations=np.zeros(count, np.uint32),
+        importance=np.ones(count),
+        noise=np.full(count, np.nan),
+        sets=np.full(count, code, np.uint8),
+        reasons=np.ones(count, np.uint8),
     )
     state.sets.publish(dataset.uid, version, placement, token=token)
 
 
-def test_a_version_made_again_counts_its_void_members_anew(
-    state: State, dataset: Dataset, player: Player
+def test_a_published_version_is_never_written_again(state: State, dataset: Dataset) -> None:
+    publish(state, dataset, 10, code=1)
+    before = everything(state, dataset)
+    with pytest.raises(StaleWorker):
+        publish(state, dataset, 11, code=3)
+    assert everything(state, dataset) == before
+
+
+def test_the_first_chunk_teaches_a_fence_that_the_server_lost(state: State, dataset: Dataset) -> None:
+    state.datasets.take_fence(dataset.uid, 11)
+    meta = state.keys.dataset(dataset.uid).meta
+    state.client.hdel(meta, "fence")
+    publish(state, dataset, 11, code=1)
+    assert state.client.hget(meta, "fence") == b"11"
+
+
+def test_what_a_maker_that_died_left_is_not_part_of_the_version(
+    state: State, dataset: Dataset, player: Player, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker that died after publishing is followed by one that publishes the same version again."""
-    player.score(NORMS, core_fraction=1.0, noise_fraction=0.0)
-    player.send(dataset, [{"id": "a", "text": "changed", "label": "a"}])
-    assert state.sets.version(player.state.datasets.get("d"), 1).sizes["core"] == 2
-    state.client.hdel(state.keys.dataset(dataset.uid).versions, "1")
-    player.queue()
-    player.publish(
-        dataset, {i: NORMS[i] for i in "bc"}, player.claim(), core_fraction=1.0, noise_fraction=0.0
-    )
-    assert state.sets.version(state.datasets.get("d"), 1).sizes == {"core": 2, "edge": 0, "noise": 0}
+    """Its chunks are there, its description is not; the next maker places one sample only."""
+    monkeypatch.setattr("app.store.sets.CELLS_A_CHUNK", 1)
+    monkeypatch.setattr("app.store.keys.CELLS_A_CHUNK", 1)
+    keys = state.keys.dataset(dataset.uid)
+    with monkeypatch.context() as dying:
+        dying.setattr("app.store.sets.CHUNKS_A_CALL", 4)
+        dying.setattr(type(state.sets._scripts), "run", _dies_at_publish)
+        with pytest.raises(RuntimeError, match="killed"):
+            publish(state, dataset, 10, code=1)
+    assert [state.client.exists(keys.column(1, ordinal)) for ordinal in range(3)] == [1, 1, 1]
+    publish(state, dataset, 11, code=2, count=1)
+    assert [state.client.exists(keys.column(1, ordinal)) for ordinal in range(3)] == [1, 0, 0]
+    assert state.client.exists(keys.members(1, "core", 0)) == 0
+    assert state.sets.column(dataset, 1)["set"].tolist() == [2, 0, 0]
+
+
+_run = Scripts.run
+
+
+def _dies_at_publish(scripts: Scripts, name: str, *given: Any, **named: Any) -> Any:
+    if name == "set_publish":
+        raise RuntimeError("killed")
+    return _run(scripts, name, *given, **named)
 
 
 def test_a_smaller_number_of_versions_to_keep_drops_all_older_ones(player: Player, dataset: Dataset) -> None:

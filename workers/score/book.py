@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import Unavailable
-from app.store.keys import SHARD_RECORDS
-from app.store.records import RECORD, Ledger, Records, Visits, empty_records, merge_visits
+from app.store.layout import RECORD, SHARD_RECORDS
+from app.store.records import Ledger, Records, Visits, empty_records, merge_visits
 from app.store.scores import ScoreStore, shard_count
 from app.store.state import State
 
@@ -38,7 +38,7 @@ class ScoreBook:
         self._dirty: set[int] = set()
 
     def add(self, visits: Visits) -> None:
-        """Merges one step's visits."""
+        """Merges one step's visits. Raises `Unrecordable`, and then none of them is merged."""
         shards = set(np.unique(visits.ordinals // SHARD_RECORDS).tolist())
         merge_visits(self.records, visits.ordinals, visits, at=int(time.time()))
         self._dirty |= shards

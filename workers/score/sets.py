@@ -20,18 +20,18 @@ def publish_sets(
     """Assigns every scored train sample of the lineage to a set, and makes that the current version.
 
     Holds the dataset's write lock meanwhile: a sample that was changed or deleted since it was scored has no
-    place in the new version. An attempt that comes again after a crash replaces its own version.
+    place in the new version. An attempt that comes again after a crash finds its own version made.
 
     Raises:
         StaleWorker: another worker has taken the dataset over.
     """
     with state.datasets.writing(dataset):
+        newest = next(iter(state.sets.versions(dataset)), None)
+        if newest is not None and newest.job == claim.job.id:
+            return newest
         placement = _place(state, dataset, params, records)
-        versions = state.sets.versions(dataset)
-        newest = versions[0] if versions else None
-        number = 1 if newest is None else newest.version + (newest.job != claim.job.id)
         version = SetVersion(
-            version=number,
+            version=1 if newest is None else newest.version + 1,
             policy=params.policy,
             params=_policy_params(params),
             job=claim.job.id,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from app.errors import JobFailed
 from app.settings import Settings
-from app.store.records import Visits
+from app.store.records import Unrecordable, Visits
 from models.errors import ModelError
 from models.training import ScoringRun, StepResult
 from workers.lease import JobInterrupted, JobLease
@@ -50,12 +50,7 @@ class ScoreTraining:
         flushed = time.monotonic()
         try:
             for result in self._steps():
-                visits = _visits(result, self._train)
-                self._book.add(visits)
-                if self.responses is not None and result.signals.projection is not None:
-                    self.responses.add(
-                        visits.ordinals, visits.generations, result.signals.projection, visits.grad_norm
-                    )
+                self._record(result)
                 self._history.add(result)
                 self.last_step = result.step
                 pace.add(result.step, len(result.signals))
@@ -78,6 +73,19 @@ class ScoreTraining:
             responses=None if self.responses is None else self.responses.state(),
         )
 
+    def _record(self, result: StepResult) -> None:
+        """Adds a step's visits to the book; a failure that names visits names the samples instead."""
+        visits = _visits(result, self._train)
+        try:
+            self._book.add(visits)
+        except Unrecordable as error:
+            positions = result.signals.positions[list(error.positions)].tolist()
+            raise self._naming(positions, error.code, error.detail, error.remedy) from error
+        if self.responses is not None and result.signals.projection is not None:
+            self.responses.add(
+                visits.ordinals, visits.generations, result.signals.projection, visits.grad_norm
+            )
+
     def _steps(self) -> Iterator[StepResult]:
         """The run's steps; a failure that names positions names the samples instead."""
         try:
@@ -85,10 +93,13 @@ class ScoreTraining:
         except ModelError as error:
             if not error.positions:
                 raise
-            ids = [repr(self._train.ids[position]) for position in error.positions[:NAMED_SAMPLES]]
-            more = len(error.positions) - len(ids)
-            samples = ", ".join(ids) + (f" and {more} more" if more else "")
-            raise JobFailed(error.code, f"{error.detail} Samples: {samples}", remedy=error.remedy) from error
+            raise self._naming(error.positions, error.code, error.detail, error.remedy) from error
+
+    def _naming(self, positions: Sequence[int], code: str, detail: str, remedy: str) -> JobFailed:
+        ids = [repr(self._train.ids[position]) for position in positions[:NAMED_SAMPLES]]
+        more = len(positions) - len(ids)
+        samples = ", ".join(ids) + (f" and {more} more" if more else "")
+        return JobFailed(code, f"{detail} Samples: {samples}", remedy=remedy)
 
 
 def _visits(result: StepResult, train: Rows) -> Visits:

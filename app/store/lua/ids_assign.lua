@@ -1,14 +1,24 @@
--- Gives every id its ordinal, the old one or the next; answers the 20-byte entries in the order asked.
--- KEYS: meta, then one bucket an id.  ARGV: the ids.
-if redis.call('EXISTS', KEYS[1]) == 0 then return redis.error_reply('GONE dataset') end
-local entries = {}
-for i, id in ipairs(ARGV) do
-  local entry = redis.call('HGET', KEYS[i + 1], id)
-  if not entry then
-    local ordinal = redis.call('HINCRBY', KEYS[1], 'next_ordinal', 1) - 1
-    entry = struct.pack('<I4I4I4I4I4', ordinal, 0, 0, 0, 0)
-    redis.call('HSET', KEYS[i + 1], id, entry)
+-- Gives every id its ordinal, the old one or the next; answers (ordinal, entry without the id) in the order asked.
+-- KEYS: meta.  ARGV: index prefix, entries prefix, CRC-32 of every id (4 bytes each), then the ids.
+--#include id_index
+local index, entries, crcs = ARGV[1], ARGV[2], ARGV[3]
+local meta = redis.call('HMGET', KEYS[1], 'name', 'next_ordinal')
+if not meta[1] then return redis.error_reply('GONE dataset') end
+local ordinals = tonumber(meta[2] or '0')
+local out = {}
+for i = 4, #ARGV do
+  local id, crc = ARGV[i], read_crc(crcs, i - 3)
+  local ordinal, entry = find_id(index, entries, ordinals, id, crc)
+  if not ordinal then
+    -- In this order: of a torn write, an ordinal that is lost or that leads nowhere does no harm.
+    ordinals = redis.call('HINCRBY', KEYS[1], 'next_ordinal', 1)
+    ordinal, entry = ordinals - 1, string.rep('\0', ENTRY_BYTES)
+    local bucket, mark = index_key(index, segment_of(ordinal), crc), fingerprint(crc)
+    local held = redis.call('HGET', bucket, mark)
+    redis.call('HSET', bucket, mark, held and held .. ',' .. ordinal or ordinal)
+    redis.call('HSET', entries .. math.floor(ordinal / ENTRIES_A_BUCKET), ordinal % ENTRIES_A_BUCKET, entry .. id)
   end
-  entries[i] = entry
+  out[#out + 1] = ordinal
+  out[#out + 1] = string.sub(entry, 1, ENTRY_BYTES)
 end
-return entries
+return out

@@ -1,27 +1,38 @@
 -- Everything about the scores of some ids in one round trip.
--- KEYS: meta, versions, then one bucket an id.
--- ARGV: shards prefix without the lineage, versions prefix, records a shard, then the ids.
--- Answers: lineage, version, its description, then (entry, record, column cell) for each id; '' where absent.
-local shards_prefix, versions_prefix, per_shard = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local meta = redis.call('HMGET', KEYS[1], 'lineage', 'set_version', 'name')
-if not meta[3] then return redis.error_reply('GONE dataset') end
-local lineage, version = meta[1] or '', meta[2] or '0'
-local out = {lineage, version, redis.call('HGET', KEYS[2], version) or ''}
-for i = 3, #KEYS do
-  local entry = redis.call('HGET', KEYS[i], ARGV[i + 1]) or ''
-  local record, cell = '', ''
-  if entry ~= '' then
-    local ordinal = struct.unpack('<I4', entry)
-    if lineage ~= '' then
-      local at = 32 + (ordinal % per_shard) * 64
-      local shard = shards_prefix .. lineage .. ':' .. math.floor(ordinal / per_shard)
-      record = redis.call('GETRANGE', shard, at, at + 63)
+-- KEYS: meta, versions.
+-- ARGV: index prefix, entries prefix, shards prefix without the lineage, versions prefix, CRC-32 of every id (4 bytes
+-- each), then the ids.
+-- Answers: lineage, description of the current version, then (record, cell) for each id: '' where there is none for
+-- the sample's present content, a record of nil for an id that is unknown.
+--#include id_index
+local index, entries, crcs = ARGV[1], ARGV[2], ARGV[5]
+local meta = redis.call('HMGET', KEYS[1], 'name', 'format', 'next_ordinal', 'lineage', 'set_version')
+if not meta[1] then return redis.error_reply('GONE dataset') end
+if tonumber(meta[2] or '1') ~= STATE_FORMAT then return redis.error_reply('FORMAT ' .. (meta[2] or '1')) end
+local ordinals, version = tonumber(meta[3] or '0'), meta[5]
+local shards = meta[4] and ARGV[3] .. meta[4] .. ':'
+local columns = version and ARGV[4] .. version .. ':c:'
+local NOT_STORED = string.rep('\0', 8)
+local out = {meta[4] or '', version and redis.call('HGET', KEYS[2], version) or ''}
+for i = 6, #ARGV do
+  local ordinal, entry = find_id(index, entries, ordinals, ARGV[i], read_crc(crcs, i - 5))
+  local record, cell = false, ''
+  -- A content digest of 0: the ordinal is given, but no sample has been stored yet.
+  if ordinal and string.sub(entry, 3, 10) ~= NOT_STORED then
+    local generation = string.sub(entry, 1, 2)
+    record = ''
+    if shards then
+      local at = HEADER_BYTES + ordinal % SHARD_RECORDS * RECORD_BYTES
+      local held = redis.call('GETRANGE', shards .. math.floor(ordinal / SHARD_RECORDS), at, at + RECORD_BYTES - 1)
+      if string.sub(held, 1, 2) == generation and string.sub(held, 3, 4) ~= '\0\0' then record = held end
     end
-    if version ~= '0' then
-      cell = redis.call('GETRANGE', versions_prefix .. version .. ':column', ordinal * 12, ordinal * 12 + 11)
+    if columns then
+      local at = ordinal % CELLS_A_CHUNK * CELL_BYTES
+      local held = redis.call('GETRANGE', columns .. math.floor(ordinal / CELLS_A_CHUNK), at, at + CELL_BYTES - 1)
+      if string.sub(held, 1, 2) == generation and string.byte(held, 3) ~= 0 then cell = held end
     end
   end
-  local base = (i - 3) * 3 + 4
-  out[base], out[base + 1], out[base + 2] = entry, record, cell
+  out[#out + 1] = record
+  out[#out + 1] = cell
 end
 return out

@@ -1,10 +1,26 @@
--- A stretch of a set's members and their names.
--- KEYS: members.  ARGV: names prefix, names a bucket, first row, last row.
--- Answers: the rows as bytes (24 each), then each row's name ('' for a deleted sample).
-local blob = redis.call('GETRANGE', KEYS[1], tonumber(ARGV[3]) * 24, tonumber(ARGV[4]) * 24 + 23)
-local out, per_bucket = {blob}, tonumber(ARGV[2])
-for row = 0, #blob / 24 - 1 do
-  local ordinal = struct.unpack('<I4', blob, row * 24 + 1)
-  out[row + 2] = redis.call('HGET', ARGV[1] .. math.floor(ordinal / per_bucket), ordinal % per_bucket) or ''
+-- A stretch of a set's members. A page may lie over the end of a chunk.
+-- ARGV: members prefix, version's column prefix, entries prefix, first row, last row.
+-- Answers: the rows' ordinals as bytes, then for each row its cell and its id in one string; '' where the sample is
+-- deleted or has other content by now.
+--#include id_index
+local first, last = tonumber(ARGV[4]), tonumber(ARGV[5])
+local parts = {}
+for chunk = math.floor(first / MEMBERS_A_CHUNK), math.floor(last / MEMBERS_A_CHUNK) do
+  local start = chunk * MEMBERS_A_CHUNK
+  local from, to = math.max(first - start, 0), math.min(last - start, MEMBERS_A_CHUNK - 1)
+  parts[#parts + 1] = redis.call(
+    'GETRANGE', ARGV[1] .. chunk, from * MEMBER_BYTES, (to + 1) * MEMBER_BYTES - 1)
+end
+local ordinals = table.concat(parts)
+local out = {ordinals}
+for position = 1, #ordinals, MEMBER_BYTES do
+  local ordinal = struct.unpack('<I4', ordinals, position)
+  local entry, row = read_entry(ARGV[3], ordinal), ''
+  if entry then
+    local at = ordinal % CELLS_A_CHUNK * CELL_BYTES
+    local cell = redis.call('GETRANGE', ARGV[2] .. math.floor(ordinal / CELLS_A_CHUNK), at, at + CELL_BYTES - 1)
+    if string.sub(cell, 1, 2) == string.sub(entry, 1, 2) then row = cell .. string.sub(entry, ENTRY_BYTES + 1) end
+  end
+  out[#out + 1] = row
 end
 return out

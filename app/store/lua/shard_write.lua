@@ -3,8 +3,8 @@
 local fence, run, step = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 if redis.call('EXISTS', KEYS[1]) == 0 then return 'gone' end
 if tonumber(redis.call('HGET', KEYS[1], 'fence') or '0') > fence then return 'stale' end
-local header = redis.call('GETRANGE', KEYS[2], 0, 31)
-if #header == 32 then
+local header = redis.call('GETRANGE', KEYS[2], 0, HEADER_BYTES - 1)
+if #header == HEADER_BYTES then
   local old_fence, old_run, old_step = struct.unpack('<I8I4I4', header, 9)
   if old_fence > fence then return 'stale' end
   if old_run > run or (old_run == run and old_step > step) then return 'ahead' end

@@ -38,6 +38,8 @@ hz 100
 aof-load-truncated yes
 # Scores must be refused, never evicted, when memory runs out.
 maxmemory-policy noeviction
+# Entries with ids of up to 128 characters stay in compact hashes; the server's own limit is 64 bytes.
+hash-max-listpack-value 256
 """
 
 

@@ -67,6 +67,7 @@ def test_configured_to_keep_everything_and_listen_to_nobody_else(data_dir: Path)
         "appendfsync": "everysec",
         "aof-load-truncated": "yes",
         "maxmemory-policy": "noeviction",
+        "hash-max-listpack-value": "256",
         "save": "",
     }
     assert {name: config[name] for name in wanted} == wanted

@@ -168,14 +168,6 @@ def test_a_published_version_is_never_written_again(state: State, dataset: Datas
     assert everything(state, dataset) == before
 
 
-def test_the_first_chunk_teaches_a_fence_that_the_server_lost(state: State, dataset: Dataset) -> None:
-    state.datasets.take_fence(dataset.uid, 11)
-    meta = state.keys.dataset(dataset.uid).meta
-    state.client.hdel(meta, "fence")
-    publish(state, dataset, 11, code=1)
-    assert state.client.hget(meta, "fence") == b"11"
-
-
 def test_what_a_maker_that_died_left_is_not_part_of_the_version(
     state: State, dataset: Dataset, player: Player, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from app.contracts import SetName
+from app.contracts import Claim, SetName
 from app.services.ingest import delete_sample
 from app.services.scores import scores
 from app.services.sets import member, page
@@ -97,9 +97,9 @@ class Comings(RuleBasedStateMachine):
     def visit(self, data: st.DataObject, norm: float) -> None:
         ids = data.draw(st.lists(st.sampled_from(sorted(self.truth)), min_size=1, unique=True))
         norms = {sample_id: norm + position for position, sample_id in enumerate(ids)}
-        self.player.write(
-            self.dataset, {sample_id: [value] for sample_id, value in norms.items()}, token=2**52
-        )
+        claim = self.claim()
+        self.player.write(self.dataset, {i: [value] for i, value in norms.items()}, claim.token)
+        self.player.end(claim)
         for sample_id, value in norms.items():
             self.truth[sample_id].norms.append(value)
 
@@ -107,8 +107,7 @@ class Comings(RuleBasedStateMachine):
     @rule()
     def sort(self) -> None:
         norms = {sample_id: one.norms for sample_id, one in self.truth.items() if one.norms}
-        self.player.queue()
-        claim = self.player.claim()
+        claim = self.claim()
         made = self.player.publish(self.dataset, norms, claim)
         self.player.end(claim)
         self.dataset = self.state.datasets.get("d")
@@ -124,6 +123,12 @@ class Comings(RuleBasedStateMachine):
                 means,
             )
         )
+
+    def claim(self) -> Claim:
+        self.player.queue()
+        claim = self.player.claim()
+        self.state.datasets.take_fence(self.dataset.uid, claim.token)
+        return claim
 
     # -- what must hold --------------------------------------------------------------------------------
     def valid(self, version: Version) -> list[str]:

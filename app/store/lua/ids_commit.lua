@@ -5,45 +5,44 @@
 -- each), then (id, new entry without the id) pairs.
 --#include id_index
 local index, entries, versions_prefix, crcs = ARGV[1], ARGV[2], ARGV[3], ARGV[5]
-local meta = redis.call('HMGET', KEYS[1], 'name', 'next_ordinal')
+local meta = call('HMGET', KEYS[1], 'name', 'next_ordinal')
 if not meta[1] then return redis.error_reply('GONE dataset') end
-local ordinals = tonumber(meta[2] or '0')
+local segments = segments_of(tonumber(meta[2] or '0'))
 
 local function void_in_versions(ordinal, generation)
-  local chunk, at = ':c:' .. math.floor(ordinal / CELLS_A_CHUNK), ordinal % CELLS_A_CHUNK * CELL_BYTES
   for version in string.gmatch(ARGV[4], '%d+') do
-    local cell = redis.call('GETRANGE', versions_prefix .. version .. chunk, at, at + 2)
-    if #cell == 3 and string.byte(cell, 3) ~= 0 and string.sub(cell, 1, 2) == generation then
-      redis.call('HINCRBY', KEYS[2], version .. ':void:' .. string.byte(cell, 3), 1)
+    local cell = read_item(versions_prefix .. version .. ':c:', ordinal, CELLS_A_CHUNK, 0, CELL_BYTES)
+    if #cell == CELL_BYTES and string.byte(cell, 3) ~= 0 and sub(cell, 1, 2) == generation then
+      call('HINCRBY', KEYS[2], version .. ':void:' .. string.byte(cell, 3), 1)
     end
   end
 end
 
 local function forget(ordinal, crc)
-  redis.call('HDEL', entries .. math.floor(ordinal / ENTRIES_A_BUCKET), ordinal % ENTRIES_A_BUCKET)
-  local bucket, mark = index_key(index, segment_of(ordinal), crc), fingerprint(crc)
+  call('HDEL', entry_place(entries, ordinal))
+  local bucket, mark = index_key(index, segment_of(ordinal), crc), mark_of(crc)
   local left = {}
-  for digits in string.gmatch(redis.call('HGET', bucket, mark), '%d+') do
+  for digits in string.gmatch(call('HGET', bucket, mark), '%d+') do
     if tonumber(digits) ~= ordinal then left[#left + 1] = digits end
   end
   if #left == 0 then
-    redis.call('HDEL', bucket, mark)
+    call('HDEL', bucket, mark)
   else
-    redis.call('HSET', bucket, mark, table.concat(left, ','))
+    call('HSET', bucket, mark, table.concat(left, ','))
   end
 end
 
 for i = 6, #ARGV, 2 do
   local id, new, crc = ARGV[i], ARGV[i + 1], read_crc(crcs, (i - 4) / 2)
-  local ordinal, old = find_id(index, entries, ordinals, id, crc)
+  local ordinal, old = find_id(index, entries, segments, id, crc)
   if ordinal then
-    local generation = string.sub(old, 1, 2)
-    if string.sub(new, 1, 2) ~= generation then void_in_versions(ordinal, generation) end
+    local generation = sub(old, 1, 2)
+    if sub(new, 1, 2) ~= generation then void_in_versions(ordinal, generation) end
     if new == '' then
       forget(ordinal, crc)
     else
-      local bucket = entries .. math.floor(ordinal / ENTRIES_A_BUCKET)
-      redis.call('HSET', bucket, ordinal % ENTRIES_A_BUCKET, new .. id)
+      local key, field = entry_place(entries, ordinal)
+      call('HSET', key, field, new .. id)
     end
   end
 end

@@ -6,33 +6,30 @@
 -- the sample's present content, a record of nil for an id that is unknown.
 --#include id_index
 local index, entries, crcs = ARGV[1], ARGV[2], ARGV[5]
-local meta = redis.call('HMGET', KEYS[1], 'name', 'format', 'next_ordinal', 'lineage', 'set_version')
+local meta = call('HMGET', KEYS[1], 'name', 'format', 'next_ordinal', 'lineage', 'set_version')
 if not meta[1] then return redis.error_reply('GONE dataset') end
 if tonumber(meta[2] or '1') ~= STATE_FORMAT then return redis.error_reply('FORMAT ' .. (meta[2] or '1')) end
-local ordinals, version = tonumber(meta[3] or '0'), meta[5]
+local segments, version = segments_of(tonumber(meta[3] or '0')), meta[5]
 local shards = meta[4] and ARGV[3] .. meta[4] .. ':'
 local columns = version and ARGV[4] .. version .. ':c:'
-local NOT_STORED = string.rep('\0', 8)
-local out = {meta[4] or '', version and redis.call('HGET', KEYS[2], version) or ''}
+local NOT_STORED, NO_VISITS = string.rep('\0', 8), '\0\0'
+local out = {meta[4] or '', version and call('HGET', KEYS[2], version) or ''}
 for i = 6, #ARGV do
-  local ordinal, entry = find_id(index, entries, ordinals, ARGV[i], read_crc(crcs, i - 5))
+  local ordinal, entry = find_id(index, entries, segments, ARGV[i], read_crc(crcs, i - 5))
   local record, cell = false, ''
   -- A content digest of 0: the ordinal is given, but no sample has been stored yet.
-  if ordinal and string.sub(entry, 3, 10) ~= NOT_STORED then
-    local generation = string.sub(entry, 1, 2)
+  if ordinal and sub(entry, 3, 10) ~= NOT_STORED then
+    local generation = sub(entry, 1, 2)
     record = ''
     if shards then
-      local at = HEADER_BYTES + ordinal % SHARD_RECORDS * RECORD_BYTES
-      local held = redis.call('GETRANGE', shards .. math.floor(ordinal / SHARD_RECORDS), at, at + RECORD_BYTES - 1)
-      if string.sub(held, 1, 2) == generation and string.sub(held, 3, 4) ~= '\0\0' then record = held end
+      local held = read_item(shards, ordinal, SHARD_RECORDS, HEADER_BYTES, RECORD_BYTES)
+      if sub(held, 1, 2) == generation and sub(held, 3, 4) ~= NO_VISITS then record = held end
     end
     if columns then
-      local at = ordinal % CELLS_A_CHUNK * CELL_BYTES
-      local held = redis.call('GETRANGE', columns .. math.floor(ordinal / CELLS_A_CHUNK), at, at + CELL_BYTES - 1)
-      if string.sub(held, 1, 2) == generation and string.byte(held, 3) ~= 0 then cell = held end
+      local held = read_item(columns, ordinal, CELLS_A_CHUNK, 0, CELL_BYTES)
+      if sub(held, 1, 2) == generation and string.byte(held, 3) ~= 0 then cell = held end
     end
   end
-  out[#out + 1] = record
-  out[#out + 1] = cell
+  out[2 * i - 9], out[2 * i - 8] = record, cell
 end
 return out

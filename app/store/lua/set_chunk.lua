@@ -3,10 +3,7 @@
 -- KEYS: meta, chunk.  ARGV: token, version, chunk.
 local meta = redis.call('HMGET', KEYS[1], 'name', 'fence', 'set_version')
 if not meta[1] then return 'gone' end
-local fence, token = tonumber(meta[2] or '0'), tonumber(ARGV[1])
-if fence > token then return 'stale' end
+if tonumber(meta[2] or ARGV[1]) ~= tonumber(ARGV[1]) then return 'stale' end
 if tonumber(meta[3] or '0') >= tonumber(ARGV[2]) then return 'stale' end
--- A server that lost the fence with the tail of its file learns it again.
-if fence < token then redis.call('HSET', KEYS[1], 'fence', ARGV[1]) end
 if ARGV[3] == '' then redis.call('DEL', KEYS[2]) else redis.call('SET', KEYS[2], ARGV[3]) end
 return 'written'

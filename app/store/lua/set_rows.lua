@@ -5,21 +5,19 @@
 --#include id_index
 local first, last = tonumber(ARGV[4]), tonumber(ARGV[5])
 local parts = {}
-for chunk = math.floor(first / MEMBERS_A_CHUNK), math.floor(last / MEMBERS_A_CHUNK) do
+for chunk = floor(first / MEMBERS_A_CHUNK), floor(last / MEMBERS_A_CHUNK) do
   local start = chunk * MEMBERS_A_CHUNK
   local from, to = math.max(first - start, 0), math.min(last - start, MEMBERS_A_CHUNK - 1)
-  parts[#parts + 1] = redis.call(
-    'GETRANGE', ARGV[1] .. chunk, from * MEMBER_BYTES, (to + 1) * MEMBER_BYTES - 1)
+  parts[#parts + 1] = call('GETRANGE', ARGV[1] .. chunk, from * MEMBER_BYTES, (to + 1) * MEMBER_BYTES - 1)
 end
 local ordinals = table.concat(parts)
 local out = {ordinals}
 for position = 1, #ordinals, MEMBER_BYTES do
-  local ordinal = struct.unpack('<I4', ordinals, position)
-  local entry, row = read_entry(ARGV[3], ordinal), ''
+  local ordinal = unpack_bytes('<I4', ordinals, position)
+  local entry, row = call('HGET', entry_place(ARGV[3], ordinal)), ''
   if entry then
-    local at = ordinal % CELLS_A_CHUNK * CELL_BYTES
-    local cell = redis.call('GETRANGE', ARGV[2] .. math.floor(ordinal / CELLS_A_CHUNK), at, at + CELL_BYTES - 1)
-    if string.sub(cell, 1, 2) == string.sub(entry, 1, 2) then row = cell .. string.sub(entry, ENTRY_BYTES + 1) end
+    local cell = read_item(ARGV[2], ordinal, CELLS_A_CHUNK, 0, CELL_BYTES)
+    if sub(cell, 1, 2) == sub(entry, 1, 2) then row = cell .. sub(entry, ENTRY_BYTES + 1) end
   end
   out[#out + 1] = row
 end

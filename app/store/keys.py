@@ -131,7 +131,7 @@ class DatasetKeys:
         return f"{self.base}:e:"
 
     def entries(self, ordinal: int) -> str:
-        """Hash: ordinal % 53 → entry: generation, content and attribute digests, sample id."""
+        """Hash: ordinal % 80 → entry: generation, content and attribute digests, sample id."""
         return f"{self.entries_prefix()}{ordinal // ENTRIES_A_BUCKET}"
 
     # -- scores ------------------------------------------------------------------------------------------

@@ -26,9 +26,9 @@ VISITS_AT_MOST = 2**16 - 1
 # -- entries and their index -------------------------------------------------------------------------------
 ENTRY = struct.Struct("<HQI")
 """Generation, content digest, attribute digest; the id follows as UTF-8."""
-ENTRIES_A_BUCKET = 53
-"""53 entries with ids of 20 characters are a hash of 2,021 bytes: a 2 KiB block. Twice as many would save 0.6
-bytes a sample, but a small hash is searched from its beginning."""
+ENTRIES_A_BUCKET = 80
+"""80 entries with ids of 20 characters are a hash of 3,047 bytes: a 3 KiB block. More would save a little of
+the key's share, but a small hash is searched from its beginning."""
 FIRST_SEGMENT = 2**16
 SEGMENT_GROWTH = 4
 """The index has segments: the first one for ordinals below 2¹⁶, each further one up to four times as far. A

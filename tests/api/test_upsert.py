@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.errors import Unavailable
+from app.errors import Conflict, Unavailable
 from tests.api.asking import Api, code
 
 ROW: dict[str, Any] = {"id": "1", "text": "a", "text_pair": "p", "label": "x", "split": "train"}
@@ -192,3 +192,33 @@ def test_a_store_that_cannot_be_written_answers_503_and_nothing_is_visible(
     assert api.read()["samples"] == 0
     assert api.post({"id": "1", "text": "t"}).json()["created"] == 1
     assert api.walk("/samples") == ["1"]
+
+
+def test_a_generation_never_comes_again(scored: Api) -> None:
+    """The last change that can be counted is stored, one more is refused; a deleted sample begins anew."""
+    state, dataset = scored.state, scored.state.datasets.get("d")
+    held = state.ids.find(dataset, "1")
+    assert held is not None
+    state.ids.commit(dataset, [("1", held._replace(generation=2**16 - 2))], state.sets.numbers(dataset))
+    assert outcome(scored, text="last") == "updated"
+    refused = scored.post(ROW | {"text": "one more"}, {"id": "5", "text": "t", "label": "y"})
+    assert refused.status_code == 207
+    assert [(row["index"], row["id"], row["code"]) for row in refused.json()["rejected"]] == [
+        (0, "1", "too_many_changes")
+    ]
+    assert refused.json()["created"] == 1
+    assert scored.read("/samples/1")["text"] == "last"
+    assert outcome(scored, text="last") == "unchanged"
+    assert outcome(scored, text="last", meta={"kept": "too"}) == "updated"
+    assert scored.http.delete("/v1/datasets/d/samples/1").status_code < 300
+    assert outcome(scored, text="one more") == "created"
+    assert not is_scored(scored)
+
+
+def test_state_of_another_format_is_a_conflict_with_a_remedy(scored: Api) -> None:
+    state, dataset = scored.state, scored.state.datasets.get("d")
+    state.client.hset(state.keys.dataset(dataset.uid).meta, "format", "1")
+    for path in ("", "/scores/1", "/sets/core", "/samples"):
+        assert code(scored.get(path), 409) == "state_format"
+    with pytest.raises(Conflict, match="format 1, this version reads 2"):
+        state.scores.lookup(dataset, ["1"])

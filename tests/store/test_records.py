@@ -249,7 +249,7 @@ def test_the_layout_that_the_scripts_rely_on() -> None:
     assert block - RECORD.itemsize < HEADER.size + SHARD_RECORDS * RECORD.itemsize <= block
     assert block - CELL.itemsize < CELLS_A_CHUNK * CELL.itemsize <= block
     assert block - 4 < MEMBERS_A_CHUNK * 4 <= block
-    assert 7 + ENTRIES_A_BUCKET * (2 + 2 + 14 + 20) <= 2048
+    assert 7 + ENTRIES_A_BUCKET * (2 + 2 + 14 + 20) <= 3072
     assert shard_of(0) == (0, 0)
     assert shard_of(SHARD_RECORDS) == (1, 0)
     assert shard_of(2 * SHARD_RECORDS - 1) == (1, SHARD_RECORDS - 1)

@@ -12,6 +12,7 @@ import torch
 from app.contracts import JobState, ScoreParams, SetName, Task
 from app.services.datasets import delete_dataset
 from app.services.sets import page
+from app.store.layout import VISITS_AT_MOST
 from app.store.records import importance
 from models.encoders import load_classifier
 from tests.workers.conftest import Bench, Row
@@ -232,3 +233,33 @@ def test_alignment_is_shown_where_there_is_a_validation_split(bench: Bench, make
     alignments = [score["signals"]["alignment"] for score in bench.scores(ids(rows))]
     assert all(-1.0 <= alignment <= 1.0 for alignment in alignments)
     assert max(alignments) > 0.1
+
+
+def test_a_visit_too_many_fails_the_job_with_its_sample(bench: Bench, make_rows: MakeRows) -> None:
+    dataset = bench.dataset(make_rows(20))
+    lineage = bench.run().lineage
+    assert lineage is not None
+    ledger, records = bench.state.scores.read_shards(dataset.uid, lineage, [0])[0]
+    records["visits"][3] = VISITS_AT_MOST
+    bench.state.scores.write_shards(dataset.uid, lineage, ledger, {0: records})
+    job = bench.run()
+    assert job.state is JobState.FAILED
+    assert job.error is not None
+    assert job.error.code == "too_many_visits"
+    assert "'s0003'" in job.error.detail
+    assert "fresh" in job.error.remedy
+    assert bench.run(fresh=True).state is JobState.SUCCEEDED
+
+
+def test_an_attempt_that_comes_again_finds_its_version_made(bench: Bench, make_rows: MakeRows) -> None:
+    dataset = bench.dataset(make_rows(20))
+    bench.queue()
+    claim = bench.claim()
+    run_claimed(bench.state, bench.settings, claim)
+    dataset = bench.state.datasets.get("d")
+    assert dataset.lineage is not None
+    records = bench.state.scores.read_all(dataset.uid, dataset.lineage, 20)
+    params = ScoreParams.model_validate(claim.job.params)
+    again = publish_sets(bench.state, dataset, claim, dataset.lineage, params, records)
+    assert again.version == 1
+    assert [version.version for version in bench.state.sets.versions(dataset)] == [1]

@@ -61,7 +61,9 @@ def adam_preconditioner(
 ) -> dict[str, Tensor]:
     """``1 / (sqrt(v_hat) + eps)`` by name, v_hat the bias-corrected second moment of Adam or AdamW.
 
-    Ones for a parameter that the optimiser has not stepped yet, of which it knows nothing.
+    Ones for a parameter that the optimiser has not stepped yet, of which it knows nothing. Zeros for entries
+    of a stepped one that no gradient has reached, as the embeddings of words not seen so far: ``1 / eps``
+    there would outweigh all the others together, and no Adam step is that long.
     """
     groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
     found: dict[str, Tensor] = {}
@@ -72,7 +74,8 @@ def adam_preconditioner(
             continue
         group = groups[id(parameter)]
         correction = 1.0 - group["betas"][1] ** float(state["step"])
-        found[name] = 1.0 / ((state["exp_avg_sq"] / correction).sqrt() + group["eps"])
+        moments = state["exp_avg_sq"]
+        found[name] = (1.0 / ((moments / correction).sqrt() + group["eps"])).masked_fill_(moments == 0, 0.0)
     return found
 
 

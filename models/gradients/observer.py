@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from models.gradients.batch_free import raw_parameter
 from models.gradients.census import RawParameter, in_place_of, take_census
 from models.gradients.coverage import BATCH_FREE_RULE, FALLBACK_RULE, GroupOf, ParameterCoverage, layer_of
+from models.gradients.eager import eager
 from models.gradients.errors import ObservationStateError, UncoveredParameterError
 from models.gradients.fallback import ExactFallback
 from models.gradients.forms import SampleGradient
@@ -27,7 +28,8 @@ class GradientObserver:
 
     While it is installed, the forward of every module that holds a trainable parameter goes through the
     module type's rule. Outputs and ``.grad`` stay those of the plain step, up to rounding. On exit, also by
-    an error, the model is as it was.
+    an error, the model is as it was. A model of torch.compile is observed too: observed modules run as they
+    are, what lies between them is compiled; parameter names are those of the model that was compiled.
 
     >>> with GradientObserver(model) as observer:
     ...     losses = F.cross_entropy(model(**batch).logits, labels, reduction="none")
@@ -41,6 +43,8 @@ class GradientObserver:
     def __init__(
         self, model: nn.Module, *, fallback: Literal["exact"] | None = None, group_of: GroupOf = layer_of
     ) -> None:
+        if isinstance(model, torch._dynamo.OptimizedModule):
+            model = model._orig_mod  # whose forward the compiled one runs, with what is installed there
         self._model = model
         self._fallback = ExactFallback(model) if fallback == "exact" else None
         self._group_of = group_of
@@ -169,6 +173,7 @@ class GradientObserver:
         if reasons and self._fallback is None:
             raise UncoveredParameterError({self._names[key]: reason for key, reason in reasons.items()})
 
+    @eager
     def _before_forward(self, _model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         recorder = self._recorder
         if not recorder.observing:
@@ -203,6 +208,7 @@ class GradientObserver:
         recorder.count_call(raw.parameter for raw in watched)
         return [(raw, raw_parameter(raw.parameter, recorder)) for raw in watched]
 
+    @eager
     def _after_forward(self, _model: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
         recorder = self._recorder
         recorder.resume()

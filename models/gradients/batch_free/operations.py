@@ -76,8 +76,11 @@ class Operations:
         if kind is _Kind.BATCH_FREE:
             return _remarked(result, origins, self)
         name = getattr(func, "__name__", str(func))
+        if kind is None and name == "__get__":  # torch.compile looks at attributes such as a view's base
+            return result
         for origin in origins:
-            self.give_up(origin.source.parameters, f"it meets the batch in a way that has no rule, {name}")
+            reason = f"it is joined with the batch in a way that has no rule, {name}"
+            self.give_up(origin.source.parameters, reason)
         return result
 
     @contextmanager

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from models.gradients.batch_free.sources import Edge, Origin
+from models.gradients.eager import eager
 
 if TYPE_CHECKING:
     from models.gradients.batch_free.operations import Operations
@@ -40,6 +41,7 @@ class BatchFreeTensor(Tensor):
         return Edge(self.plain(), self.origins)
 
     @classmethod
+    @eager
     def __torch_function__(
         cls,
         func: Callable[..., Any],

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from models.gradients.batch_free import BatchFreeTensor, apply_batch_free
+from models.gradients.eager import eager
 from models.gradients.recorder import Recorder
 
 Forward = Callable[..., Any]
@@ -26,6 +27,7 @@ class Site:
     plain_forward: Forward
     parameters: tuple[nn.Parameter, ...]
 
+    @eager
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Stand in for the module's own forward while the observer is installed."""
         recorder = self.recorder

@@ -58,6 +58,23 @@ def test_influence_is_the_dot_product_of_adams_step_with_the_validation_gradient
     assert_close(direction.alignment(result), expected / (norms * direction.norm), 1e-9, "alignment")
 
 
+def test_words_that_training_has_not_met_do_not_turn_the_direction() -> None:
+    model = tiny_classifier("bert", torch.float32)
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
+    classification_losses(model, *padded_batch([6, 3, 5]))().mean().backward()  # words 2 to 11
+    optimizer.step()
+    parameters = trainable(model)
+    table = adam_preconditioner(optimizer, parameters)["bert.embeddings.word_embeddings.weight"]
+    seen = model.bert.embeddings.word_embeddings.weight.grad.ne(0)
+    assert (table[~seen] == 0).all()
+    assert (table[seen] > 0).all()
+    inputs = {"input_ids": torch.full((2, 4), 30), "attention_mask": torch.ones(2, 4, dtype=torch.long)}
+    towards = mean_gradient([classification_losses(model, inputs, torch.tensor([0, 1]))()], parameters)
+    direction = preconditioned(towards, adam_preconditioner(optimizer, parameters))
+    assert towards["bert.embeddings.word_embeddings.weight"][30].abs().max() > 0
+    assert direction.values["bert.embeddings.word_embeddings.weight"][30].abs().max() == 0
+
+
 def test_without_a_direction_or_a_validation_split_there_is_no_alignment() -> None:
     model = tiny_classifier("bert", torch.float32)
     parameters = trainable(model)

@@ -39,7 +39,7 @@ class _Seen:
 
 @dataclass(frozen=True, slots=True)
 class _Event:
-    """One call in a trial run; ``arguments`` as ``_outline`` gives them."""
+    """One call in a trial run; ``arguments``: the function's and its arguments' ``_outline``."""
 
     arguments: Any
     result: torch.Size
@@ -96,6 +96,8 @@ class Operations:
         """Compare the trial runs of two batch sizes; the parameters that any operation used."""
         used: set[nn.Parameter] = set()
         for left, right in zip(one, other, strict=False):
+            if left.arguments[0] is not right.arguments[0]:
+                break  # the model takes another way for another batch: nothing more can be told
             signature = _signature(left.arguments, right.arguments)
             if not _any_marked(signature):
                 continue  # beyond a join: the arguments follow the batch themselves

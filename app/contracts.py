@@ -266,3 +266,4 @@ class Claim(Record):
     job: Job
     dataset_uid: str
     token: int
+    worker: str

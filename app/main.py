@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -20,11 +21,12 @@ from app.api.problems import install_problem_handlers
 from app.api.routes import datasets, health, jobs, samples, scores, sets
 from app.logs import get_logger
 from app.queue import make_celery, send_hint
-from app.services.jobs_left import clean_up_ended
+from app.services.jobs_left import clean_up_ended, sweep
 from app.settings import Settings, get_settings
 from app.store.connections import TRANSIENT, keeps_append_only_file
 from app.store.state import open_state
 
+SWEEP_SECONDS = 30.0
 log = get_logger(__name__)
 
 
@@ -65,10 +67,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 async def _keep_queue_moving(service: Service) -> None:
-    """Takes jobs back from dead workers, and hints again where a message was lost."""
+    """Takes jobs back from dead workers, hints again where a message was lost, sweeps up after ended jobs."""
+    sweep_at = 0.0
     while True:
         try:
             await to_thread.run_sync(_reap, service)
+            if time.monotonic() >= sweep_at:
+                await to_thread.run_sync(sweep, service.state, service.settings)
+                sweep_at = time.monotonic() + SWEEP_SECONDS
         except TRANSIENT as error:
             log.warning("redis does not answer, the queue waits", error=str(error))
         except Exception:  # a full disk under Redis, say: the loop must outlive what it cannot mend
@@ -77,11 +83,14 @@ async def _keep_queue_moving(service: Service) -> None:
 
 
 def _reap(service: Service) -> None:
-    store = service.state.jobs
-    for job_id in store.reap(service.settings.max_crashes, after_uptime=service.settings.lease_seconds):
+    store, settings = service.state.jobs, service.settings
+    longest_gap = settings.lease_seconds / 2 + 2 * settings.reaper_seconds
+    for job_id in store.reap(
+        settings.max_crashes, lease_seconds=settings.lease_seconds, longest_gap_seconds=longest_gap
+    ):
         JOBS_REAPED.inc()
         log.warning("job taken back from a worker that died", job_id=job_id)
-        clean_up_ended(service.state, service.settings, job_id)
+        clean_up_ended(service.state, settings, job_id)
     if store.waiting() and not store.hints():
         service.hint()
 

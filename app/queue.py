@@ -7,6 +7,7 @@ from kombu.exceptions import OperationalError
 
 from app.logs import get_logger
 from app.settings import Settings
+from app.store.connections import REFUSED
 from app.store.keys import QUEUE_NAME, Keys
 
 RUN_NEXT = "gradsift.run_next"
@@ -63,5 +64,5 @@ def send_hint(celery: Celery) -> None:
     """
     try:
         celery.send_task(RUN_NEXT, retry=False, ignore_result=True)
-    except OperationalError as error:
+    except (OperationalError, REFUSED) as error:
         log.warning("hint not sent", error=str(error))

@@ -102,7 +102,6 @@ class Player:
         self.queue(name)
         claim = self.claim()
         dataset = self.state.datasets.get(name)
-        self.state.datasets.take_fence(dataset.uid, claim.token)
         self.write(dataset, norms, claim.token)
         version = self.publish(dataset, norms, claim, core_fraction, noise_fraction)
         self.end(claim)
@@ -111,11 +110,12 @@ class Player:
     def write(
         self, dataset: Dataset, norms: Mapping[str, Sequence[float]], token: int, *, run: int = 1
     ) -> None:
-        """Merges the visits into the records as they are, and writes the shards."""
+        """Takes the fence, merges the visits into the records as they are, and writes the shards."""
+        self.state.datasets.take_fence(dataset.uid, token)
         lineage = Lineage(
             id=LINEAGE, model="demo", revision="r1", trainable="all", created_at=now(), runs=run
         )
-        self.state.datasets.save_lineage(dataset, lineage)
+        self.state.datasets.save_lineage(dataset, lineage, token)
         self.state.datasets.show_lineage_if_first(dataset, lineage)
         total = self.state.datasets.next_ordinal(dataset)
         records = self.state.scores.read_all(dataset.uid, LINEAGE, shard_count(total) * SHARD_RECORDS)
@@ -140,6 +140,7 @@ class Player:
         noise_fraction: float = 0.2,
     ) -> SetVersion:
         """Highest mean norm core, lowest noise, the rest edge; ties by id."""
+        self.state.datasets.take_fence(dataset.uid, claim.token)
         means = {sample_id: float(np.mean(values)) for sample_id, values in norms.items()}
         order = sorted(means, key=lambda sample_id: (-means[sample_id], sample_id))
         core, noise = int(len(order) * core_fraction), int(len(order) * noise_fraction)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from importlib import import_module
 from typing import Any
 
 from celery.signals import (
@@ -58,6 +60,9 @@ def _log_our_way(**_: Any) -> None:
 def _child_starts(**_: Any) -> None:
     die_with_parent()
     configure_logging(get_settings(), part="worker")
+    # Torch takes seconds to import: more than Celery lets a child take to come up, and more than a job that
+    # has lost its worker should wait.
+    threading.Thread(target=import_module, args=("workers.runner",), name="warm-up", daemon=True).start()
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]

@@ -29,7 +29,8 @@ class JobLease:
     """Context manager around a claimed job.
 
     A thread renews the lease while the job loads, tokenizes or computes; `check` is for the steps between, so
-    that a cancelled job stops within one of them.
+    that a cancelled job stops within one of them. While Redis is away or takes no writes, both wait; a lease
+    that ran out meanwhile is taken again unless another worker has claimed the job.
     """
 
     def __init__(self, claim: Claim, jobs: JobStore, settings: Settings) -> None:
@@ -51,8 +52,23 @@ class JobLease:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop.set()
+        self.let_go()
         self._thread.join(timeout=5)
+
+    def let_go(self) -> None:
+        """Renews no more, so that a job that is given back is not taken again."""
+        with self._lock:
+            self._stop.set()
+
+    def hold(self) -> None:
+        """Makes sure that the job is this worker's still, or again.
+
+        Raises:
+            StaleWorker: another worker holds the job, or it has ended.
+        """
+        self._renew()
+        if self._lost is not None:
+            raise self._lost
 
     def check(self, progress: Progress | None = None) -> None:
         """Leaves the progress, and raises if the job must not go on.
@@ -74,6 +90,8 @@ class JobLease:
 
     def _renew(self) -> None:
         with self._lock:
+            if self._stop.is_set():
+                return
             self._asked = time.monotonic()
             try:
                 self._word = self._jobs.renew(self.claim, self._settings.lease_seconds, self.progress)

@@ -7,7 +7,7 @@ import socket
 import threading
 
 from app.logs import get_logger
-from app.store.connections import TRANSIENT
+from app.store.connections import REFUSED, TRANSIENT
 from app.store.jobs import JobStore
 
 BEAT_SECONDS = 1.0
@@ -35,7 +35,7 @@ class Presence:
         """Asks the running job to checkpoint and go back to the queue."""
         try:
             self._jobs.drain(self._name)
-        except TRANSIENT as error:
+        except (*TRANSIENT, REFUSED) as error:
             log.warning("redis does not answer: the job's lease will run out instead", error=str(error))
 
     def leave(self) -> None:
@@ -43,14 +43,14 @@ class Presence:
         self._thread.join(timeout=2 * BEAT_SECONDS)
         try:
             self._jobs.leave(self._name)
-        except TRANSIENT as error:
+        except (*TRANSIENT, REFUSED) as error:
             log.warning("redis does not answer: the worker's name will run out instead", error=str(error))
 
     def _beat(self) -> None:
         while True:
             try:
                 self._jobs.beat(self._name, GONE_AFTER_SECONDS)
-            except TRANSIENT as error:
-                log.warning("redis does not answer", error=str(error))
+            except (*TRANSIENT, REFUSED) as error:
+                log.warning("redis does not answer, or refuses", error=str(error))
             if self._stop.wait(BEAT_SECONDS):
                 return

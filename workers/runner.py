@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 
 from app.contracts import Claim, JobError, JobState, Progress
-from app.errors import REMEDIES, GradSiftError, NotFound, StaleWorker
+from app.errors import REMEDIES, GradSiftError, NotFound, StaleWorker, Unavailable
 from app.logs import get_logger, log_context
 from app.settings import Settings
 from app.store.connections import TRANSIENT
@@ -14,19 +15,33 @@ from models.errors import ModelError
 from workers.lease import JobCancelled, JobInterrupted, JobLease
 from workers.score.pipeline import ScoreJob
 
+UNAVAILABLE_SECONDS = 5.0
+"""How long a job rests before it asks again for what did not answer."""
 log = get_logger(__name__)
 
 
 def run_waiting_jobs(settings: Settings, worker: str) -> None:
     """Runs queued jobs, oldest first, until none is left that may run now."""
-    state = open_state(settings, outage_seconds=settings.redis_outage_seconds)
+    state = open_state(settings, outage_seconds=settings.redis_outage_seconds, waits_for_room=True)
     try:
-        while (claim := state.jobs.claim(worker, settings.lease_seconds)) is not None:
+        while (claim := _claim(state, settings, worker)) is not None:
             with log_context(job_id=claim.job.id, dataset=claim.job.dataset):
                 if not run_claimed(state, settings, claim):
                     return
     finally:
         state.close()
+
+
+def _claim(state: State, settings: Settings, worker: str) -> Claim | None:
+    """A job whose claim is on disk: a token that a worker acts on is never given out again.
+
+    That holds even if the server loses its tail and its clock goes back: the next token is above the last one
+    that it remembers, and it remembers this one.
+    """
+    call = secrets.token_hex(8)
+    if state.jobs.claim(worker, settings.lease_seconds, call) is None:
+        return None
+    return state.durably(lambda: state.jobs.claim(worker, settings.lease_seconds, call))
 
 
 def run_claimed(state: State, settings: Settings, claim: Claim) -> bool:
@@ -36,9 +51,7 @@ def run_claimed(state: State, settings: Settings, claim: Claim) -> bool:
     with JobLease(claim, state.jobs, settings) as lease:
         job = ScoreJob(state, settings, lease)
         try:
-            result = job.run()
-            state.make_durable()
-            ended = _end(state, lease, JobState.SUCCEEDED, result=result)
+            ended = _end(state, lease, JobState.SUCCEEDED, result=job.run())
         except JobCancelled:
             ended = _end(state, lease, JobState.CANCELLED)
         except JobInterrupted:
@@ -50,6 +63,11 @@ def run_claimed(state: State, settings: Settings, claim: Claim) -> bool:
         except TRANSIENT as error:
             log.warning("redis stayed away; the job resumes when its lease has run out", error=str(error))
             return False
+        except Unavailable as error:
+            log.warning("the job goes back to the queue", code=error.code, detail=error.detail)
+            time.sleep(UNAVAILABLE_SECONDS)
+            _end(state, lease, JobState.QUEUED)
+            return False
         except (GradSiftError, ModelError) as error:
             ended = _end_by_error(state, lease, error)
         except Exception as error:
@@ -57,8 +75,7 @@ def run_claimed(state: State, settings: Settings, claim: Claim) -> bool:
             detail = f"{type(error).__name__}: {error}"[:2000]
             shown = JobError(code="internal_error", detail=detail, remedy=REMEDIES["internal_error"])
             ended = _end(state, lease, JobState.FAILED, error=shown)
-    if ended:  # otherwise another worker holds the job, and needs what is left of it
-        job.clean_up()
+    if ended:
         log.info("job ended", seconds=round(time.monotonic() - started, 1))
     return True
 
@@ -71,18 +88,25 @@ def _end(
     result: dict[str, object] | None = None,
     error: JobError | None = None,
 ) -> bool:
-    """Leaves the job in this state; False if it is another worker's by now."""
+    """Leaves the job in this state, on disk; False if it is another worker's by now.
+
+    What only a later attempt would need stays: a server that loses its tail may say that the job still runs.
+    The API sweeps it up later (`app.services.jobs_left`).
+    """
     progress = lease.progress
     if ended is JobState.SUCCEEDED:
         progress = progress.model_copy(update={"phase": "done", "fraction": 1.0, "eta_seconds": 0.0})
     elif ended is JobState.QUEUED:
         progress = Progress(phase="queued", step=progress.step, total_steps=progress.total_steps)
     try:
-        state.jobs.end(lease.claim, ended, progress=progress, result=result, error=error)
+        lease.hold()
+        lease.let_go()
+        state.durably(
+            lambda: state.jobs.end(lease.claim, ended, progress=progress, result=result, error=error)
+        )
     except StaleWorker as stale:
         log.warning("job lost to another worker at its end", detail=stale.detail)
         return False
-    state.make_durable()
     if error is not None:
         log.warning("job failed", code=error.code, detail=error.detail)
     return True

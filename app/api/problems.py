@@ -28,7 +28,7 @@ from app.errors import (
     UnsupportedMedia,
 )
 from app.logs import get_logger
-from app.store.connections import REFUSED, TRANSIENT, refuses_writes
+from app.store.connections import REFUSED, TRANSIENT, refusal
 
 STATUS: Mapping[type[GradSiftError], int] = {
     Malformed: 400,
@@ -164,10 +164,10 @@ async def _redis_away(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _redis_refuses(request: Request, error: Exception) -> JSONResponse:
-    if not refuses_writes(error):
+    code = refusal(error)
+    if code is None:
         return await _unexpected(request, error)
     log.error("redis refuses writes", error=str(error))
-    code = "service_unavailable"
     return problem_response(request, 503, code, f"Redis refuses writes: {error}", REMEDIES[code])
 
 

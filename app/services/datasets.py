@@ -35,6 +35,7 @@ def put_dataset(
         Conflict: it exists with another task or other labels, or with samples of labels that are left out.
     """
     checked = None if labels is None else _check_labels(task, labels)
+    since = state.durability.incarnation()
     if state.datasets.find(name) is None:
         made = _make(state, name, task, checked, description)
         if made is not None:
@@ -48,7 +49,7 @@ def put_dataset(
             raise Conflict("dataset_exists", f"dataset {name!r} exists with other labels")
     if description is not None:
         state.datasets.describe(dataset, description)
-    state.make_durable()
+    state.make_durable(since=since)
     return state.datasets.get(name), False
 
 
@@ -65,10 +66,9 @@ def _make(
         created_at=now(),
     )
     state.samples.create(dataset)
-    if not state.datasets.register(dataset):
+    if not state.durably(lambda: state.datasets.register(dataset)):
         state.samples.drop(dataset)
         return None
-    state.make_durable()
     return dataset
 
 
@@ -120,10 +120,10 @@ def delete_dataset(state: State, settings: Settings, dataset: Dataset) -> None:
     for job_id in job_ids:
         state.jobs.cancel(job_id)
     with state.datasets.writing(dataset):
-        state.datasets.forget(dataset)
+        # First for good out of the registry: rows that are gone must not come back with a lost tail.
+        state.durably(lambda: state.datasets.forget(dataset))
         state.samples.drop(dataset)
         state.responses.drop(dataset.uid)
-    state.make_durable()
     for job_id in job_ids:
         clean_up_ended(state, settings, job_id)
 

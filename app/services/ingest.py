@@ -74,7 +74,11 @@ class Ingest:
         self.report = IngestReport()
 
     def add(self, rows: Iterable[Decoded]) -> None:
-        """Stores rows; the good ones are durable when this returns."""
+        """Stores rows; the good ones are durable when this returns.
+
+        Raises:
+            Unavailable: Redis was restarted meanwhile; sending the rows again stores what it lost.
+        """
         checked: list[_Checked] = []
         for decode in rows:
             index = self.report.received
@@ -97,12 +101,13 @@ class Ingest:
 
     def _store(self, batch: Sequence[_Checked]) -> None:
         state, dataset = self._state, self._dataset
+        since = state.durability.incarnation()
         with state.datasets.writing(dataset):
             known_ordinals = state.datasets.next_ordinal(dataset)
             entries = state.ids.assign(dataset, [one.row.id for one in batch])
             if any(entry.ordinal >= known_ordinals for entry in entries):
                 # The ordinals must never be given again, also if Redis dies after the rows are stored.
-                state.make_durable()
+                state.make_durable(since=since)
             changes, unchanged = self._changes(batch, entries)
             if changes:
                 rows = _table([(one, new) for one, _, new in changes])
@@ -110,7 +115,7 @@ class Ingest:
                 state.samples.write(dataset, rows, all_new=all_new)
                 versions = state.sets.numbers(dataset)
                 state.ids.commit(dataset, [(one.row.id, new) for one, _, new in changes], versions)
-                state.make_durable()
+                state.make_durable(since=since)
                 state.samples.compact_if_scattered(dataset)
         self.report.created += sum(not old.stored for _, old, _ in changes)
         self.report.updated += sum(old.stored for _, old, _ in changes)
@@ -139,13 +144,14 @@ def delete_sample(state: State, dataset: Dataset, sample_id: str) -> None:
     Raises:
         NotFound: there is no such sample.
     """
+    since = state.durability.incarnation()
     with state.datasets.writing(dataset):
         entry = state.ids.find(dataset, sample_id)
         if entry is None:
             raise NotFound("unknown_sample", f"dataset {dataset.name!r} has no sample {sample_id!r}")
         state.samples.delete(dataset, entry.ordinal)
         state.ids.commit(dataset, [(sample_id, None)], state.sets.numbers(dataset))
-        state.make_durable()
+        state.make_durable(since=since)
 
 
 def _next_entry(one: _Checked, old: IdEntry) -> IdEntry:

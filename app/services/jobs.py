@@ -14,6 +14,7 @@ from app.services.cursors import Position, decode_cursor, encode_cursor
 from app.services.datasets import train_counts
 from app.services.jobs_left import clean_up_ended
 from app.settings import Settings
+from app.store.jobs import new_job_id
 from app.store.model_places import check_model_name
 from app.store.state import State
 
@@ -52,8 +53,8 @@ def create_job(
     # The uid, not the name: a dataset that was deleted and made again is another one.
     request = json.dumps([dataset.uid, kind, model, shown], sort_keys=True)
     key = None if idempotency_key is None else (idempotency_key, request)
-    job, created = state.jobs.create(dataset, kind, model, shown, key)
-    state.make_durable()
+    job_id = new_job_id()
+    job, created = state.durably(lambda: state.jobs.create(dataset, kind, model, shown, key, job_id))
     if created:
         hint()
     return job, created
@@ -66,10 +67,11 @@ def cancel_job(state: State, settings: Settings, job_id: str) -> Job:
         NotFound: unknown job.
         Conflict: it has succeeded or failed already.
     """
+    since = state.durability.incarnation()
     before = state.jobs.cancel(job_id)
     if before in (JobState.SUCCEEDED, JobState.FAILED):
         raise Conflict("job_finished", f"job {job_id} has {before.value} already")
-    state.make_durable()
+    state.make_durable(since=since)
     if before is JobState.QUEUED:
         clean_up_ended(state, settings, job_id)
     return state.jobs.get(job_id)

@@ -21,8 +21,13 @@ class ArtifactStore:
         self._store.create_dir(self._path, recursive=True)
         target = f"{self._path}/{name}"
         written = target if self._in_place else f"{target}.{uuid.uuid4().hex}.part"
-        with self._store.open_output_stream(written) as stream:
-            stream.write(content)
+        try:
+            with self._store.open_output_stream(written) as stream:
+                stream.write(content)
+        except OSError:
+            if written != target and self._store.get_file_info(written).type == fs.FileType.File:
+                self._store.delete_file(written)  # half a file takes room where there is none
+            raise
         if written != target:
             self._store.move(written, target)
 
@@ -40,3 +45,10 @@ class ArtifactStore:
 
     def remove_all(self) -> None:
         remove_tree(self._location)
+
+
+def jobs_with_artifacts(data_url: str) -> list[str]:
+    """Ids of the jobs that have any file."""
+    store, path = filesystem(join_location(data_url, "jobs"))
+    found = store.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    return [info.base_name for info in found if info.type == fs.FileType.Directory]

@@ -41,7 +41,9 @@ class DatasetStore:
             fields["description"] = dataset.description
         meta = self._keys.dataset(dataset.uid).meta
         self._client.hset(meta, mapping=fields)
-        if self._client.hsetnx(self._keys.datasets, dataset.name, dataset.uid):
+        self._client.hsetnx(self._keys.datasets, dataset.name, dataset.uid)
+        # Read back: a call that was sent again after a broken connection finds its own entry there.
+        if _text(self._client.hget(self._keys.datasets, dataset.name)) == dataset.uid:
             return True
         self._client.delete(meta)
         return False
@@ -124,8 +126,13 @@ class DatasetStore:
         raw = self._client.get(self._keys.dataset(dataset.uid).lineage(lineage_id))
         return None if raw is None else Lineage.model_validate_json(cast("bytes", raw))
 
-    def save_lineage(self, dataset: Dataset, lineage: Lineage) -> None:
-        self._client.set(self._keys.dataset(dataset.uid).lineage(lineage.id), lineage.model_dump_json())
+    def save_lineage(self, dataset: Dataset, lineage: Lineage, token: int) -> None:
+        """Raises StaleWorker where a newer token has been seen: an old count of runs must not come back."""
+        keys = self._keys.dataset(dataset.uid)
+        answer = self._scripts.run(
+            "lineage_save", [keys.meta, keys.lineage(lineage.id)], [token, lineage.model_dump_json()]
+        )
+        refuse_unless(answer, b"saved")
 
     def show_lineage_if_first(self, dataset: Dataset, lineage: Lineage) -> None:
         """The first lineage is visible while its scores come in; a later one once its job has succeeded."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import secrets
 import time
 from collections.abc import Mapping
@@ -36,18 +37,19 @@ class JobStore:
         model: str,
         params: Mapping[str, Any],
         idempotency: tuple[str, str] | None = None,
+        job_id: str | None = None,
     ) -> tuple[Job, bool]:
         """Records and queues a job; answers it and whether this call made it.
 
         Args:
             idempotency: the client's Idempotency-Key, and the request that it stands for.
+            job_id: of `new_job_id`; to create the same job again changes nothing.
 
         Raises:
             Conflict: the key was used for another request.
         """
-        created = now()
-        micros = time.time_ns() // 1000
-        job_id = f"job_{micros:014x}{secrets.token_hex(4)}"
+        job_id = job_id or new_job_id()
+        micros = int(job_id.removeprefix("job_")[:14], 16)
         fields = {
             "id": job_id,
             "kind": kind.value,
@@ -58,7 +60,7 @@ class JobStore:
             "progress": Progress().model_dump_json(),
             "attempt": "0",
             "crashes": "0",
-            "created_at": created.isoformat(),
+            "created_at": now().isoformat(),
             "created_us": str(micros),
             "params": json.dumps(params),
         }
@@ -124,32 +126,51 @@ class JobStore:
         ]
 
     # -- for workers -----------------------------------------------------------------------------------
-    def claim(self, worker: str, lease_seconds: float) -> Claim | None:
-        """The oldest queued job whose dataset is free, now leased to this worker; None if there is none."""
+    def claim(self, worker: str, lease_seconds: float, call: str | None = None) -> Claim | None:
+        """The oldest queued job whose dataset is free, now leased to this worker; None if there is none.
+
+        Args:
+            call: a name of this claim: claiming again under it gives the same job while it runs. A new one
+                when left out.
+        """
         answer = self._scripts.run(
             "job_claim",
             [self._keys.queue, self._keys.leases, self._keys.busy, self._keys.token],
-            [self._keys.record(""), int(lease_seconds * 1000), worker, now().isoformat()],
+            [
+                self._keys.record(""),
+                int(lease_seconds * 1000),
+                worker,
+                now().isoformat(),
+                call or secrets.token_hex(8),
+                Progress().model_dump_json(),
+            ],
         )
         if answer is None:
             return None
         job_id, token = (part.decode() for part in cast("list[bytes]", answer))
-        return Claim(job=self.get(job_id), dataset_uid=self.dataset_uid(job_id), token=int(token))
+        return Claim(
+            job=self.get(job_id), dataset_uid=self.dataset_uid(job_id), token=int(token), worker=worker
+        )
 
     def renew(self, claim: Claim, lease_seconds: float, progress: Progress | None) -> Word:
         """Renews the lease and leaves the progress; says whether to go on, cancel, or give the job back.
 
+        A lease that ran out is taken again where nobody has claimed the job since.
+
         Raises:
-            StaleWorker: the lease ran out and the job is another worker's, or has ended.
+            StaleWorker: the job is another worker's, or has ended.
         """
+        keys = self._keys
         answer = self._scripts.run(
             "job_renew",
-            [self._keys.record(claim.job.id), self._keys.leases, self._keys.draining],
+            [keys.record(claim.job.id), keys.leases, keys.draining, keys.queue, keys.busy, keys.token],
             [
                 claim.job.id,
                 claim.token,
                 int(lease_seconds * 1000),
                 "" if progress is None else progress.model_dump_json(),
+                claim.worker,
+                keys.record(""),
             ],
         )
         word = cast("bytes", answer).decode()
@@ -201,14 +222,16 @@ class JobStore:
             raise StaleWorker("stale_worker", f"job {claim.job.id} is no longer this worker's")
 
     # -- keeping the queue moving ----------------------------------------------------------------------
-    def reap(self, max_crashes: int, *, after_uptime: float = 0.0) -> list[str]:
+    def reap(
+        self, max_crashes: int, *, lease_seconds: float = 0.0, longest_gap_seconds: float = math.inf
+    ) -> list[str]:
         """Takes back the jobs of workers that stopped renewing; answers their ids.
 
-        While the server itself was away nobody could renew: a server that has not been up for `after_uptime`
-        seconds has no say in who stopped.
+        Args:
+            lease_seconds: what every lease is given anew after a gap.
+            longest_gap_seconds: if nobody has looked for so long by the server's clock, or the clock went
+                back, nobody could be expected to renew in time either.
         """
-        if cast("dict[str, int]", self._client.info("server"))["uptime_in_seconds"] < after_uptime:
-            return []
         error = JobError(
             code="worker_lost",
             detail=f"the job's worker died {max_crashes} times while it ran",
@@ -216,8 +239,15 @@ class JobStore:
         )
         reaped = self._scripts.run(
             "job_reap",
-            [self._keys.leases, self._keys.queue, self._keys.busy],
-            [self._keys.record(""), max_crashes, now().isoformat(), error.model_dump_json()],
+            [self._keys.leases, self._keys.queue, self._keys.busy, self._keys.watched],
+            [
+                self._keys.record(""),
+                max_crashes,
+                now().isoformat(),
+                error.model_dump_json(),
+                int(lease_seconds * 1000),
+                longest_gap_seconds * 1000,
+            ],
         )
         return [raw.decode() for raw in cast("list[bytes]", reaped)]
 
@@ -231,8 +261,7 @@ class JobStore:
     # -- presence of workers ---------------------------------------------------------------------------
     def beat(self, worker: str, seconds: float) -> None:
         """Says that the worker is there for the next `seconds`."""
-        self._client.zadd(self._keys.workers, {worker: (time.time() + seconds) * 1000})
-        self._client.zremrangebyscore(self._keys.workers, "-inf", (time.time() - 60) * 1000)
+        self._scripts.run("worker_beat", [self._keys.workers], [worker, int(seconds * 1000)])
 
     def leave(self, worker: str) -> None:
         self._client.zrem(self._keys.workers, worker)
@@ -243,8 +272,14 @@ class JobStore:
         self._client.sadd(self._keys.draining, worker)
 
     def workers(self) -> int:
-        """How many workers are there."""
-        return int(self._client.zcount(self._keys.workers, time.time() * 1000, "+inf"))
+        """How many workers are there, by the server's clock."""
+        seconds, micros = self._client.time()
+        return int(self._client.zcount(self._keys.workers, seconds * 1000 + micros / 1000, "+inf"))
+
+
+def new_job_id() -> str:
+    """Sorts by the time of its making: 14 hex digits of microseconds, then 8 at random."""
+    return f"job_{time.time_ns() // 1000:014x}{secrets.token_hex(4)}"
 
 
 def _job(raw: Mapping[bytes, bytes]) -> Job:

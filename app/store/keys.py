@@ -26,7 +26,7 @@ class Keys:
 
     @property
     def fsync_marker(self) -> str:
-        """Counter: written before each WAITAOF (`app.store.connections.make_durable`)."""
+        """Counter: written before each WAITAOF (`app.store.durability`)."""
         return f"{self.prefix}:fsync"
 
     def dataset(self, uid: str) -> DatasetKeys:
@@ -88,6 +88,11 @@ class JobKeys:
     def token(self) -> str:
         """String: the last fencing token given out."""
         return f"{self.base}:token"
+
+    @property
+    def watched(self) -> str:
+        """String: when leases were last looked after, in ms by the server's clock."""
+        return f"{self.base}:watched"
 
     @property
     def workers(self) -> str:

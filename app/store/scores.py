@@ -10,6 +10,7 @@ from typing import NamedTuple, cast
 import redis
 
 from app.contracts import Dataset, SetVersion
+from app.errors import StaleWorker
 from app.store.datasets import refuse_unless
 from app.store.ids import pack_crcs
 from app.store.keys import DatasetKeys, Keys
@@ -120,10 +121,19 @@ class ScoreStore:
             )
         return shards
 
-    def read_all(self, dataset_uid: str, lineage: str, ordinals: int) -> Records:
-        """The records of ordinals 0 … `ordinals` − 1, empty where nothing is recorded."""
+    def read_all(
+        self, dataset_uid: str, lineage: str, ordinals: int, *, before_run: int | None = None
+    ) -> Records:
+        """The records of ordinals 0 … `ordinals` − 1, empty where nothing is recorded.
+
+        Raises:
+            StaleWorker: a shard holds visits of the run `before_run`, or of a later one.
+        """
         records = empty_records(ordinals)
-        for number, (_, held) in self.read_shards(dataset_uid, lineage, range(shard_count(ordinals))).items():
+        shards = self.read_shards(dataset_uid, lineage, range(shard_count(ordinals)))
+        for number, (ledger, held) in shards.items():
+            if before_run is not None and ledger.run >= before_run:
+                raise StaleWorker("stale_worker", f"run {before_run} of {lineage} has begun already")
             start = number * SHARD_RECORDS
             stop = min(start + len(held), ordinals)
             records[start:stop] = held[: stop - start]

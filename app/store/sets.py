@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from app.contracts import CODE_BY_SET, Dataset, SetName, SetVersion
 from app.errors import NotFound
 from app.store.datasets import refuse_unless
+from app.store.durability import Durability
 from app.store.keys import DatasetKeys, Keys
 from app.store.layout import CELL, CELL_STRUCT, CELLS_A_CHUNK, MEMBER, MEMBERS_A_CHUNK
 from app.store.scripts import Scripts, Value
@@ -71,8 +72,9 @@ class Placement:
 
 
 class SetStore:
-    def __init__(self, client: redis.Redis, keys: Keys, versions_kept: int) -> None:
+    def __init__(self, client: redis.Redis, keys: Keys, durability: Durability, versions_kept: int) -> None:
         self._client = client
+        self._durability = durability
         self._keys = keys
         self._scripts = Scripts(client)
         self._versions_kept = versions_kept
@@ -87,6 +89,13 @@ class SetStore:
         """
         keys = self._keys.dataset(dataset_uid)
         version = description.version
+        # On disk before the version is shown: a restart between two chunks may have lost the first.
+        self._durability.durably(lambda: self._write_chunks(keys, version, placement, token))
+        shown: list[Value] = [token, version, description.model_dump_json(), description.lineage]
+        refuse_unless(self._scripts.run("set_publish", [keys.meta, keys.versions], shown), b"published")
+        self._drop_old(keys, version)
+
+    def _write_chunks(self, keys: DatasetKeys, version: int, placement: Placement, token: int) -> None:
         given = max(self._ordinals(keys), int(placement.ordinals.max(initial=-1)) + 1)
         chunks = _chunks(keys, version, placement, given)
         while some := list(islice(chunks, CHUNKS_A_CALL)):
@@ -95,9 +104,6 @@ class SetStore:
                 self._scripts.run("set_chunk", [keys.meta, key], [token, version, chunk], pipeline=pipe)
             for answer in pipe.execute():
                 refuse_unless(answer, b"written")
-        shown: list[Value] = [token, version, description.model_dump_json(), description.lineage]
-        refuse_unless(self._scripts.run("set_publish", [keys.meta, keys.versions], shown), b"published")
-        self._drop_old(keys, version)
 
     def _drop_old(self, keys: DatasetKeys, current: int) -> None:
         """Drops versions that are no longer kept; a drop that is cut short is finished after the next one."""

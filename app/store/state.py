@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import redis
 
 from app.settings import Settings
-from app.store.connections import connect, make_durable
+from app.store.connections import connect
 from app.store.datasets import DatasetStore
+from app.store.durability import Durability
 from app.store.ids import IdStore
 from app.store.jobs import JobStore
 from app.store.keys import Keys
@@ -16,6 +19,8 @@ from app.store.responses import ResponseStore
 from app.store.samples import SampleStore
 from app.store.scores import ScoreStore
 from app.store.sets import SetStore
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -29,19 +34,25 @@ class State:
     sets: SetStore
     jobs: JobStore
     responses: ResponseStore
+    durability: Durability
 
-    def make_durable(self) -> None:
-        """Returns when everything written so far would survive a power cut."""
-        make_durable(self.client, self.keys.fsync_marker)
+    def make_durable(self, *, since: str | None = None) -> None:
+        """Returns when everything written so far would survive a power cut; see `Durability.sync`."""
+        self.durability.sync(since)
+
+    def durably(self, write: Callable[[], T]) -> T:
+        """Writes, again where a restart lost it, until it is on disk; see `Durability.durably`."""
+        return self.durability.durably(write)
 
     def close(self) -> None:
         self.client.close()
 
 
-def open_state(settings: Settings, *, outage_seconds: float = 1.0) -> State:
+def open_state(settings: Settings, *, outage_seconds: float = 1.0, waits_for_room: bool = False) -> State:
     """Opens the stores; `outage_seconds` is how long a call waits for a Redis that is away."""
-    client = connect(settings.redis_url, outage_seconds=outage_seconds)
+    client = connect(settings.redis_url, outage_seconds=outage_seconds, waits_for_room=waits_for_room)
     keys = Keys(settings.key_prefix)
+    durability = Durability(client, keys.fsync_marker)
     return State(
         client=client,
         keys=keys,
@@ -49,7 +60,8 @@ def open_state(settings: Settings, *, outage_seconds: float = 1.0) -> State:
         ids=IdStore(client, keys),
         samples=SampleStore(settings.data_url),
         scores=ScoreStore(client, keys),
-        sets=SetStore(client, keys, settings.set_versions_kept),
+        sets=SetStore(client, keys, durability, settings.set_versions_kept),
         jobs=JobStore(client, keys),
         responses=ResponseStore(settings.data_url),
+        durability=durability,
     )

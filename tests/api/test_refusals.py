@@ -10,22 +10,22 @@ from redis.exceptions import ResponseError
 
 from app.main import create_app
 from app.settings import Settings
-from app.store.connections import connect, refuses_writes
+from app.store.connections import connect, refusal
 from app.store.embedded import EmbeddedRedis
 
 
 @pytest.mark.parametrize(
-    ("message", "refuses"),
+    ("message", "code"),
     [
-        ("OOM command not allowed when used memory > 'maxmemory'.", True),
-        ("MISCONF Errors writing to the AOF file: No space left on device", True),
-        ("READONLY You can't write against a read only replica.", True),
-        ("OOM command not allowed script: 1f, on @user_script:9.", True),
-        ("WRONGTYPE Operation against a key holding the wrong kind of value", False),
+        ("OOM command not allowed when used memory > 'maxmemory'.", "redis_out_of_memory"),
+        ("MISCONF Errors writing to the AOF file: No space left on device", "redis_disk_error"),
+        ("READONLY You can't write against a read only replica.", "redis_read_only"),
+        ("OOM command not allowed script: 1f, on @user_script:9.", "redis_out_of_memory"),
+        ("WRONGTYPE Operation against a key holding the wrong kind of value", None),
     ],
 )
-def test_which_answers_mean_that_nothing_was_written(message: str, refuses: bool) -> None:
-    assert refuses_writes(ResponseError(message)) is refuses
+def test_which_answers_mean_that_nothing_was_written(message: str, code: str | None) -> None:
+    assert refusal(ResponseError(message)) == code
 
 
 def test_a_full_redis_is_a_503_and_the_rows_can_be_sent_again(tmp_path: Path) -> None:
@@ -37,7 +37,8 @@ def test_a_full_redis_is_a_503_and_the_rows_can_be_sent_again(tmp_path: Path) ->
             client.config_set("maxmemory", "1mb")
             refused = http.post("/v1/datasets/d/samples", json=rows)
             assert refused.status_code == 503
-            assert refused.json()["code"] == "service_unavailable"
+            assert refused.json()["code"] == "redis_out_of_memory"
+            assert "maxmemory" in refused.json()["remedy"]
             client.config_set("maxmemory", "0")
             assert http.post("/v1/datasets/d/samples", json=rows).json()["created"] == 2
             assert http.get("/v1/datasets/d").json()["samples"] == 2

@@ -9,7 +9,7 @@ import pytest
 
 from app.contracts import Claim, JobKind, JobState, Progress
 from app.errors import Conflict, NotFound, StaleWorker
-from app.store.jobs import JobStore
+from app.store.jobs import JobStore, new_job_id
 from app.store.state import State
 from tests.playing import Player
 from tests.processes import wait_until
@@ -124,12 +124,37 @@ def test_a_renewed_lease_is_not_taken_back(jobs: JobStore, player: Player) -> No
     assert jobs.get(kept.job.id).progress == PROGRESS
 
 
-def test_a_server_that_was_away_itself_takes_nothing_back(jobs: JobStore, player: Player) -> None:
+def watch(jobs: JobStore) -> list[str]:
+    """Looks after the leases as the API does."""
+    return jobs.reap(3, lease_seconds=SHORT, longest_gap_seconds=10 * SHORT)
+
+
+def test_after_a_gap_in_which_nobody_looked_every_lease_starts_anew(jobs: JobStore, player: Player) -> None:
+    """The server was away, was stopped or refused writes: nobody could renew."""
     queue(player, "a")
     claimed(jobs, SHORT)
-    time.sleep(2 * SHORT)
-    assert jobs.reap(3, after_uptime=1e9) == []
-    assert len(jobs.reap(3)) == 1
+    time.sleep(11 * SHORT)
+    assert watch(jobs) == [], "the first look ever is one after a gap"
+    wait_until(lambda: len(watch(jobs)) == 1)
+
+
+@pytest.mark.parametrize("jump", [-3600.0, 3600.0], ids=["back", "forward"])
+def test_a_clock_that_jumps_neither_takes_jobs_nor_keeps_them(
+    jobs: JobStore, player: Player, state: State, jump: float
+) -> None:
+    """Jumping the clock by d is moving every time that the server noted by -d."""
+    queue(player, "a")
+    claim = claimed(jobs)
+    watch(jobs)
+    keys = state.keys.jobs
+    state.client.zincrby(keys.leases, -jump * 1000, claim.job.id)
+    state.client.incrby(keys.watched, int(-jump * 1000))
+    assert watch(jobs) == []
+    assert jobs.renew(claim, SHORT, None) == "ok"
+    wait_until(lambda: watch(jobs) == [claim.job.id])
+    queued = jobs.get(claim.job.id)
+    assert queued.state is JobState.QUEUED
+    assert claimed(jobs).token > claim.token
 
 
 def test_a_job_whose_workers_keep_dying_fails(jobs: JobStore, player: Player) -> None:
@@ -167,6 +192,99 @@ def test_an_ended_job_is_never_ended_again(jobs: JobStore, player: Player) -> No
     assert jobs.cancel(job_id) is JobState.SUCCEEDED
     held = jobs.get(job_id)
     assert (held.state, held.result) == (JobState.SUCCEEDED, {"n": 1})
+
+
+# -- leases that ran out while nobody else was there ----------------------------------------------------
+def test_a_worker_that_was_away_takes_its_job_again(jobs: JobStore, player: Player) -> None:
+    (job_id,) = queue(player, "a")
+    claim = claimed(jobs, SHORT)
+    assert reap(jobs, max_crashes=2) == [job_id]
+    assert jobs.renew(claim, SHORT, None) == "ok"
+    held = jobs.get(job_id)
+    assert (held.state, held.attempt) == (JobState.RUNNING, 1)
+    assert jobs.waiting() == 0
+    assert jobs.claim("other", 30) is None
+    assert reap(jobs, max_crashes=2) == [job_id]
+    assert jobs.get(job_id).state is JobState.QUEUED, "the first time counted as a crash"
+
+
+def test_a_claim_that_the_server_lost_is_taken_again(jobs: JobStore, player: Player, state: State) -> None:
+    """The server went back to before the claim; the worker runs on and nobody else came."""
+    (job_id,) = queue(player, "a")
+    before = everything(state)
+    claim = claimed(jobs)
+    restore(state, before)
+    assert jobs.get(job_id).state is JobState.QUEUED
+    assert jobs.renew(claim, 30, None) == "ok"
+    assert (jobs.get(job_id).state, jobs.get(job_id).attempt) == (JobState.RUNNING, 1)
+    assert jobs.claim("other", 30) is None
+    jobs.end(claim, JobState.SUCCEEDED, progress=PROGRESS)
+    queue(player, "a")
+    assert claimed(jobs).token > claim.token
+
+
+def test_of_two_workers_that_both_believe_the_later_one_holds_the_job(
+    jobs: JobStore, player: Player, state: State
+) -> None:
+    """The server lost the first one's claim and gave the job to another."""
+    queue(player, "a")
+    before = everything(state)
+    first = claimed(jobs)
+    restore(state, before)
+    second = claimed(jobs)
+    assert second.token > first.token
+    for _ in range(2):
+        with pytest.raises(StaleWorker):
+            jobs.renew(first, 30, None)
+        assert jobs.renew(second, 30, None) == "ok"
+
+
+def test_a_lost_claim_is_not_taken_again_while_another_job_has_the_dataset(
+    jobs: JobStore, player: Player, state: State
+) -> None:
+    """The server went back to before the end of the first job: that one comes first."""
+    first, _ = queue(player, "a", "a")
+    running = claimed(jobs)
+    before = everything(state)
+    jobs.end(running, JobState.SUCCEEDED, progress=PROGRESS)
+    second = claimed(jobs)
+    restore(state, before)
+    assert jobs.get(first).state is JobState.RUNNING
+    with pytest.raises(StaleWorker):
+        jobs.renew(second, 30, None)
+
+
+def everything(state: State) -> dict[bytes, bytes]:
+    """The keys of the job queue as they are."""
+    keys = list(state.client.scan_iter(match=f"{state.keys.jobs.base}:*"))
+    return {key: state.client.dump(key) for key in keys}
+
+
+def restore(state: State, before: dict[bytes, bytes]) -> None:
+    for key in state.client.scan_iter(match=f"{state.keys.jobs.base}:*"):
+        state.client.delete(key)
+    for key, value in before.items():
+        state.client.restore(key, 0, value)
+
+
+# -- calls that are sent again ---------------------------------------------------------------------------
+def test_a_call_that_is_sent_again_changes_nothing(jobs: JobStore, player: Player, state: State) -> None:
+    """The connection broke after the server had done what it was asked."""
+    dataset = state.datasets.get("a")
+    job_id = new_job_id()
+    jobs.create(dataset, JobKind.SCORE, "demo", {}, None, job_id)
+    queue(player, "b")
+    claim = jobs.claim("w", 30, "call")
+    assert jobs.claim("w", 30, "call") == claim
+    assert jobs.waiting() == 1
+    jobs.create(dataset, JobKind.SCORE, "demo", {}, None, job_id)
+    assert jobs.get(job_id).state is JobState.RUNNING
+    assert claim is not None
+    for _ in range(2):
+        jobs.end(claim, JobState.SUCCEEDED, progress=PROGRESS, result={"n": 1})
+    with pytest.raises(StaleWorker):
+        jobs.end(claim, JobState.FAILED, progress=PROGRESS)
+    assert jobs.get(job_id).state is JobState.SUCCEEDED
 
 
 # -- what a worker is told -----------------------------------------------------------------------------

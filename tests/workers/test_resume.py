@@ -168,6 +168,7 @@ def test_a_worker_that_was_replaced_can_write_nothing(short_lease: Bench, make_r
         fence=stale.token,
         run=1,
         records=empty_records(12),
+        hold=lambda: bench.state.datasets.take_fence(stale.dataset_uid, stale.token),
     )
     book.touch(np.arange(12))
     with pytest.raises(StaleWorker):

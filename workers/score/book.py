@@ -8,11 +8,12 @@ its tail gets the shards again; a worker that was replaced is refused by its fen
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import Unavailable
+from app.errors import StaleWorker, Unavailable
 from app.store.layout import RECORD, SHARD_RECORDS
 from app.store.records import Ledger, Records, Visits, empty_records, merge_visits
 from app.store.scores import ScoreStore, shard_count
@@ -24,8 +25,26 @@ FINAL_WRITES = 5
 
 
 class ScoreBook:
+    """The records of one run, as they stand after its last step, and which of them Redis has yet to get.
+
+    Args:
+        fence: the fencing token of the worker's claim.
+        run: the number of the job's run within the lineage.
+        records: the lineage's records as the run begins or resumes.
+        hold: registers the fence again, or raises StaleWorker if the job is another worker's: a server that
+            lost its tail has forgotten who owns the dataset.
+    """
+
     def __init__(
-        self, state: State, *, dataset_uid: str, lineage: str, fence: int, run: int, records: Records
+        self,
+        state: State,
+        *,
+        dataset_uid: str,
+        lineage: str,
+        fence: int,
+        run: int,
+        records: Records,
+        hold: Callable[[], None],
     ) -> None:
         self._state = state
         self._scores: ScoreStore = state.scores
@@ -33,6 +52,7 @@ class ScoreBook:
         self._lineage = lineage
         self._fence = fence
         self._run = run
+        self._hold = hold
         self.records = _whole_shards(records)
         self._touched: set[int] = set()
         self._dirty: set[int] = set()
@@ -78,7 +98,12 @@ class ScoreBook:
 
     def _write(self, numbers: set[int], step: int) -> None:
         shards = {n: self.records[n * SHARD_RECORDS : (n + 1) * SHARD_RECORDS] for n in numbers}
-        self._scores.write_shards(self._uid, self._lineage, Ledger(self._fence, self._run, step), shards)
+        ledger = Ledger(self._fence, self._run, step)
+        try:
+            self._scores.write_shards(self._uid, self._lineage, ledger, shards)
+        except StaleWorker:
+            self._hold()
+            self._scores.write_shards(self._uid, self._lineage, ledger, shards)
 
 
 def _whole_shards(records: Records) -> Records:

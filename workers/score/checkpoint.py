@@ -43,6 +43,10 @@ class Checkpoints:
     def due(self) -> bool:
         return time.monotonic() - self._written >= max(self._interval, COST_SHARE * self._cost)
 
+    def postpone(self) -> None:
+        """The next one is due after another interval."""
+        self._written = time.monotonic()
+
     def save(
         self,
         training: dict[str, Any],

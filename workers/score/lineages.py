@@ -31,7 +31,7 @@ def open_lineage(
     lineage_id, run = state.jobs.remember(claim, "run", [proposed.id, proposed.runs + 1])
     lineage = state.datasets.lineage(dataset, lineage_id) or mine
     lineage = lineage.model_copy(update={"runs": max(lineage.runs, run)})
-    state.datasets.save_lineage(dataset, lineage)
+    state.datasets.save_lineage(dataset, lineage, claim.token)
     state.datasets.show_lineage_if_first(dataset, lineage)
     state.jobs.set_lineage(claim, lineage.id)
     return lineage, run

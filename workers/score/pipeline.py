@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import time
 from collections import Counter
 from typing import Any
 
 from app.contracts import Dataset, Lineage, Progress, ScoreParams, SetVersion
-from app.errors import NotFound
+from app.errors import Conflict, NotFound
 from app.logs import get_logger
 from app.settings import Settings
 from app.store.artifacts import ArtifactStore
 from app.store.model_places import find_model
+from app.store.records import Records
 from app.store.state import State
 from models.batching import LabelledTexts, tokenize
 from models.encoders import LoadedClassifier, load_classifier
@@ -29,6 +31,7 @@ from workers.score.responses import ResponseBook
 from workers.score.sets import publish_sets
 from workers.score.training import ScoreTraining
 
+ROOM_SECONDS = 1.0
 log = get_logger(__name__)
 
 
@@ -54,7 +57,7 @@ class ScoreJob:
         started = time.monotonic()
         self._phase("loading")
         dataset = self._dataset()
-        self._state.datasets.take_fence(dataset.uid, self._claim.token)
+        self._hold(dataset)
         version = self._state.samples.pin(dataset, self._claim.job.id)
         data = load_job_data(self._state, dataset, version, self._params)
         classifier = self._load_model(len(data.classes))
@@ -64,9 +67,13 @@ class ScoreJob:
         training, book, history = self._resume_or_begin(dataset, lineage, run_number, run, data)
         training.go(self._lease, self._settings)
         self._phase("sets", step=training.last_step, total=run.total_steps)
-        book.close()
-        response = self._keep_responses(dataset, lineage, run_number, training.responses, data)
-        sets = publish_sets(self._state, dataset, self._claim, lineage.id, self._params, book.records)
+
+        def finish() -> tuple[dict[str, Any], SetVersion]:
+            book.close()
+            response = self._keep_responses(dataset, lineage, run_number, training.responses, data)
+            return response, self._publish(dataset, lineage, book)
+
+        response, sets = self._state.durably(finish)
         log.info("sets published", version=sets.version, sizes=sets.sizes)
         return {
             **_described(data, classifier, run, sets, lineage, history),
@@ -76,12 +83,24 @@ class ScoreJob:
             "seconds": round(time.monotonic() - started, 2),
         }
 
-    def clean_up(self) -> None:
-        """Removes what only a later attempt would have needed."""
-        self._artifacts.remove_all()
-        dataset = self._state.datasets.by_uid(self._claim.dataset_uid)
-        if dataset is not None:
-            self._state.samples.unpin(dataset, self._claim.job.id)
+    def _hold(self, dataset: Dataset) -> None:
+        """Registers this worker as the one that writes; again, where the server lost its tail.
+
+        Raises:
+            StaleWorker: the job is another worker's by now.
+        """
+        self._lease.hold()
+        self._state.datasets.take_fence(dataset.uid, self._claim.token)
+
+    def _publish(self, dataset: Dataset, lineage: Lineage, book: ScoreBook) -> SetVersion:
+        """The set version; waits while another process writes samples, or died while it did."""
+        while True:
+            self._hold(dataset)
+            try:
+                return publish_sets(self._state, dataset, self._claim, lineage.id, self._params, book.records)
+            except Conflict as error:
+                log.info("the sets wait for whoever writes samples", detail=error.detail)
+                self._lease.check()
 
     def _phase(self, phase: str, *, step: int = 0, total: int = 0) -> None:
         fraction = 0.98 if total else 0.0
@@ -137,10 +156,7 @@ class ScoreJob:
             log.info("job resumes", step=checkpoint.step, of=run.total_steps)
             records = checkpoint.records
         else:
-            base = self._checkpoints.load_base(ordinals)
-            records = self._state.scores.read_all(dataset.uid, lineage.id, ordinals) if base is None else base
-            if base is None:
-                self._checkpoints.save_base(records)
+            records = self._base(dataset, lineage, run_number, ordinals)
         book = ScoreBook(
             self._state,
             dataset_uid=dataset.uid,
@@ -148,6 +164,7 @@ class ScoreJob:
             fence=self._claim.token,
             run=run_number,
             records=records,
+            hold=lambda: self._hold(dataset),
         )
         book.touch(data.train.ordinals)
         history = EpochHistory(None if checkpoint is None else checkpoint.history)
@@ -179,6 +196,31 @@ class ScoreJob:
             return {}
         place = self._state.responses.write(dataset.uid, lineage.id, run_number, book.dim, book.table())
         return {"response": {"artifact": place, **book.summary(data.train.ordinals)}}
+
+    def _base(self, dataset: Dataset, lineage: Lineage, run_number: int, ordinals: int) -> Records:
+        """The records that the job first found: kept by its first attempt, or read now.
+
+        Raises:
+            StaleWorker: what stands in Redis holds visits of this very run: another attempt has begun since.
+        """
+        kept = self._checkpoints.load_base(ordinals)
+        if kept is not None:
+            return kept
+        records = self._state.scores.read_all(dataset.uid, lineage.id, ordinals, before_run=run_number)
+        self._keep_base(records)
+        return records
+
+    def _keep_base(self, records: Records) -> None:
+        """Without it no later attempt could tell old visits from new ones: waits while the disk is full."""
+        while True:
+            try:
+                return self._checkpoints.save_base(records)
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                log.warning("the job waits for room on the disk", error=str(error))
+            self._lease.check()
+            time.sleep(ROOM_SECONDS)
 
 
 def _training_config(params: ScoreParams) -> TrainingConfig:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from app.errors import JobFailed
+from app.logs import get_logger
 from app.settings import Settings
 from app.store.records import Unrecordable, Visits
 from models.errors import ModelError
@@ -21,6 +22,7 @@ from workers.score.pace import Pace
 from workers.score.responses import ResponseBook
 
 NAMED_SAMPLES = 5
+log = get_logger(__name__)
 
 
 class ScoreTraining:
@@ -58,20 +60,25 @@ class ScoreTraining:
                     self._book.flush(result.step)
                     flushed = time.monotonic()
                 if self._checkpoints.due():
-                    self._save()
+                    self._save_if_there_is_room()
                 lease.check(pace.progress())
         except JobInterrupted:
-            self._save()
+            self._save_if_there_is_room()
             raise
 
-    def _save(self) -> None:
-        self._checkpoints.save(
-            self._run.state_dict(),
-            self._book.records,
-            step=self.last_step,
-            history=self._history.state(),
-            responses=None if self.responses is None else self.responses.state(),
-        )
+    def _save_if_there_is_room(self) -> None:
+        """A checkpoint saves work, but nothing depends on it: on a full disk the one before stays."""
+        try:
+            self._checkpoints.save(
+                self._run.state_dict(),
+                self._book.records,
+                step=self.last_step,
+                history=self._history.state(),
+                responses=None if self.responses is None else self.responses.state(),
+            )
+        except OSError as error:
+            log.warning("no checkpoint could be written", step=self.last_step, error=str(error))
+            self._checkpoints.postpone()
 
     def _record(self, result: StepResult) -> None:
         """Adds a step's visits to the book; a failure that names visits names the samples instead."""

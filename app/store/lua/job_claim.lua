@@ -1,8 +1,14 @@
 -- Gives the oldest queued job whose dataset is free to a worker: a lease, and a token higher than any before,
--- also after the server lost the tail of its file, because it is never below the clock.
--- KEYS: queue, leases, busy, token.  ARGV: record prefix, lease ms, worker, now (RFC 3339).
+-- because it is above the last one given out and never below the clock. A call that is sent again, because its
+-- answer was lost with the connection, gets the job that it was given before.
+-- KEYS: queue, leases, busy, token.  ARGV: record prefix, lease ms, worker, now (RFC 3339), name of this call,
+-- the progress of a job that begins.
 local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]
+for _, id in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
+  local held = redis.call('HMGET', ARGV[1] .. id, 'state', 'call', 'token')
+  if held[1] == 'running' and held[2] == ARGV[5] then return {id, held[3]} end
+end
 for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, 999)) do
   local record = ARGV[1] .. id
   local uid = redis.call('HGET', record, 'uid')
@@ -19,7 +25,8 @@ for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, 999)) do
       redis.call('ZREM', KEYS[1], id)
       redis.call('ZADD', KEYS[2], math.floor(now_us / 1000) + tonumber(ARGV[2]), id)
       redis.call('HINCRBY', record, 'attempt', 1)
-      redis.call('HSET', record, 'state', 'running', 'token', text, 'worker', ARGV[3])
+      redis.call('HSET', record, 'state', 'running', 'token', text, 'worker', ARGV[3], 'call', ARGV[5],
+        'progress', ARGV[6])
       redis.call('HSETNX', record, 'started_at', ARGV[4])
       return {id, text}
     end

@@ -1,5 +1,7 @@
--- Records a job and queues it; the same Idempotency-Key gives the job that it gave before.
+-- Records a job and queues it; the same Idempotency-Key gives the job that it gave before. A call that is sent again
+-- leaves the job as it is by now.
 -- KEYS: record, index, queue, idempotency (or '').  ARGV: id, created µs, request digest, expiry s, then fields.
+if redis.call('EXISTS', KEYS[1]) == 1 then return '' end
 if KEYS[4] ~= '' then
   local known = redis.call('GET', KEYS[4])
   if known then return known end

@@ -1,7 +1,19 @@
 -- Puts jobs whose lease ran out back in the queue; ends those that were to be cancelled or died too often.
--- KEYS: leases, queue, busy.  ARGV: record prefix, most crashes, now (RFC 3339), error of a job that died too often.
+-- Nobody can renew a lease while the server is away, refuses writes or is stopped, and a clock that jumps makes every
+-- lease too old or far too young. So this script notes when it last ran; after a gap, or when the clock went back,
+-- every lease starts anew from now. The note is its first write: a server without room refuses the whole script.
+-- KEYS: leases, queue, busy, watched.
+-- ARGV: record prefix, most crashes, now (RFC 3339), error of a job that died too often, lease ms, longest gap ms.
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local watched = tonumber(redis.call('GET', KEYS[4]) or '0')
+redis.call('SET', KEYS[4], string.format('%.0f', now_ms))
+if now_ms < watched or now_ms - watched > tonumber(ARGV[6]) then
+  for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+    redis.call('ZADD', KEYS[1], now_ms + tonumber(ARGV[5]), id)
+  end
+  return {}
+end
 local reaped = {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now_ms, 'LIMIT', 0, 100)) do
   local record = ARGV[1] .. id

@@ -64,6 +64,10 @@ bench-job: $(VENV)/.test ## A whole score job against the same training without 
 bench-store: $(VENV)/.test ## Memory, writes and look-ups of the score state against a hash per sample
 	$(BIN)/python benchmarks/score_store.py $(ARGS)
 
+.PHONY: chaos
+chaos: $(VENV)/.test ## A storm of kills and lost tails against the real service (ARGS="--short", "--seed 1")
+	$(BIN)/python -m tests.chaos $(ARGS)
+
 .PHONY: lint
 lint: $(VENV)/.test ## Lint, format, types and import contracts
 	$(BIN)/ruff check .

@@ -30,7 +30,13 @@ _LETTERS = list(string.ascii_lowercase + string.digits + ".,!?")
 
 
 def build_tiny_bert(
-    folder: Path, *, seed: int = 0, dropout: float = 0.0, num_labels: int | None = None
+    folder: Path,
+    *,
+    seed: int = 0,
+    dropout: float = 0.0,
+    num_labels: int | None = None,
+    width: int = 32,
+    layers: int = 2,
 ) -> Path:
     """Save a random BERT of two layers, width 32, 64 positions, and its WordPiece tokenizer.
 
@@ -42,10 +48,10 @@ def build_tiny_bert(
     vocabulary += [f"##{letter}" for letter in _LETTERS]
     config = BertConfig(
         vocab_size=len(vocabulary),
-        hidden_size=32,
-        num_hidden_layers=2,
+        hidden_size=width,
+        num_hidden_layers=layers,
         num_attention_heads=2,
-        intermediate_size=64,
+        intermediate_size=2 * width,
         max_position_embeddings=64,
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,

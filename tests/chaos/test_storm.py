@@ -1,0 +1,36 @@
+"""The short storm, and the test of the test: planted faults must not pass it unseen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.chaos.faults import FAULTS
+from tests.chaos.plan import SHORT, Plan
+from tests.chaos.run import run_storm
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
+CALM = Plan(kills=0, stops=0, redis_kills=0, duplicates=0, pairs=10_000, lease_seconds=2.0, kill_seconds=3.0)
+PLANS = {
+    "unguarded-write": replace(CALM, stops=3, kill_seconds=8.0, sleep=(7.0, 9.0)),
+    "increments": replace(CALM, kills=3),
+    "lost-shard": CALM,
+}
+
+
+def test_a_storm_leaves_every_sum_right() -> None:
+    report = run_storm(SHORT)
+    assert report.faults == [], report.text()
+    assert report.wrong == 0, report.text()
+    assert report.recoveries, report.text()
+
+
+def test_every_fault_has_a_plan() -> None:
+    assert PLANS.keys() == FAULTS.keys()
+
+
+@pytest.mark.parametrize("fault", sorted(FAULTS))
+def test_a_planted_fault_is_found(fault: str) -> None:
+    report = run_storm(replace(PLANS[fault], fault=fault))
+    assert report.wrong > 0, report.text()

@@ -9,7 +9,7 @@ from collections import Counter
 from typing import Any
 
 from app.contracts import Dataset, Lineage, Progress, ScoreParams, SetVersion
-from app.errors import Conflict, NotFound
+from app.errors import Conflict, NotFound, StaleWorker
 from app.logs import get_logger
 from app.settings import Settings
 from app.store.artifacts import ArtifactStore
@@ -95,12 +95,21 @@ class ScoreJob:
     def _publish(self, dataset: Dataset, lineage: Lineage, book: ScoreBook) -> SetVersion:
         """The set version; waits while another process writes samples, or died while it did."""
         while True:
-            self._hold(dataset)
             try:
-                return publish_sets(self._state, dataset, self._claim, lineage.id, self._params, book.records)
+                return self._publish_sets(dataset, lineage, book)
             except Conflict as error:
                 log.info("the sets wait for whoever writes samples", detail=error.detail)
                 self._lease.check()
+
+    def _publish_sets(self, dataset: Dataset, lineage: Lineage, book: ScoreBook) -> SetVersion:
+        def publish() -> SetVersion:
+            return publish_sets(self._state, dataset, self._claim, lineage.id, self._params, book.records)
+
+        try:
+            return publish()
+        except StaleWorker:
+            self._hold(dataset)
+            return publish()
 
     def _phase(self, phase: str, *, step: int = 0, total: int = 0) -> None:
         fraction = 0.98 if total else 0.0

@@ -54,7 +54,7 @@ def go_back(server: EmbeddedRedis, state: State, size: int) -> None:
     [
         (ScoreBook, "flush", 1),
         (ScoreBook, "flush", 6),
-        (Checkpoints, "save", 3),
+        (Checkpoints, "save", 1),
         (ScoreBook, "close", 1),
         (JobStore, "end", 1),
     ],

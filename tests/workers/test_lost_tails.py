@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import resource
+import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
+import redis
 
 from app.contracts import JobState
 from app.settings import Settings
@@ -13,7 +19,7 @@ from app.store.datasets import DatasetStore
 from app.store.embedded import EmbeddedRedis
 from app.store.jobs import JobStore
 from app.store.sets import SetStore
-from app.store.state import State
+from app.store.state import State, open_state
 from tests.workers.conftest import Bench, Row
 from tests.workers.test_resume import assert_same, sums, take_back
 from workers.runner import run_claimed
@@ -170,3 +176,79 @@ class _Killed(BaseException):
 
 def _die(*_: object) -> None:
     raise _Killed
+
+
+# -- a server that is there, but not for us --------------------------------------------------------------
+def without_memory(server: EmbeddedRedis) -> Callable[[], object]:
+    client = redis.Redis.from_url(server.url)
+    client.config_set("maxmemory", 1)
+    return lambda: client.config_set("maxmemory", 0)
+
+
+def without_disk(server: EmbeddedRedis) -> Callable[[], object]:
+    """As on a full disk: the server's file cannot grow."""
+    process, unlimited = psutil.Process(server.pid), resource.RLIM_INFINITY
+    process.rlimit(resource.RLIMIT_FSIZE, (1, unlimited))
+    return lambda: process.rlimit(resource.RLIMIT_FSIZE, (unlimited, unlimited))
+
+
+def frozen(server: EmbeddedRedis) -> Callable[[], object]:
+    process = psutil.Process(server.pid)
+    process.suspend()
+    return process.resume
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="another process's limits are set on Linux only")
+@pytest.mark.parametrize("trouble", [without_memory, without_disk, frozen])
+def test_a_job_waits_for_its_server_and_goes_on(
+    bench: Bench,
+    server: EmbeddedRedis,
+    make_rows: MakeRows,
+    monkeypatch: pytest.MonkeyPatch,
+    trouble: Callable[[EmbeddedRedis], Callable[[], object]],
+) -> None:
+    """For longer than its lease, while the reaper looks on; no crash is counted, no visit lost or doubled."""
+    bench.dataset(make_rows(40))
+    job = bench.queue()
+    state = open_state(bench.settings, outage_seconds=20, waits_for_room=True)
+    claim = state.jobs.claim("w", bench.settings.lease_seconds)
+    assert claim is not None
+    flush, ends = ScoreBook.flush, []
+
+    def troubled(book: ScoreBook, step: int) -> None:
+        if step == 4:
+            end = trouble(server)
+            ends.append(threading.Timer(1.5, end))
+            ends[0].start()
+        flush(book, step)
+
+    monkeypatch.setattr(ScoreBook, "flush", troubled)
+    with reaper(bench):
+        run_claimed(state, bench.settings, claim)
+    state.close()
+    ends[0].join()
+    ended = bench.state.jobs.get(job.id)
+    crashes = bench.state.client.hget(bench.state.keys.jobs.record(job.id), "crashes")
+    assert (ended.state, ended.attempt, crashes) == (JobState.SUCCEEDED, 1, b"0")
+    assert set(sums(bench, "d", 40)["visits"]) == {2}
+
+
+@contextmanager
+def reaper(bench: Bench) -> Iterator[None]:
+    """Looks after the leases as the API does."""
+    ending, settings = threading.Event(), bench.settings
+    state = open_state(settings, outage_seconds=20)
+
+    def look() -> None:
+        while not ending.wait(0.05):
+            with suppress(redis.ResponseError):
+                state.jobs.reap(3, lease_seconds=settings.lease_seconds, longest_gap_seconds=0.4)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        thread.join()
+        state.close()

@@ -11,7 +11,6 @@ import logging
 import re
 import sys
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
 from typing import Any, TextIO
 
 import structlog
@@ -85,9 +84,17 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     return structlog.stdlib.get_logger(name)
 
 
-def log_context(**fields: object) -> AbstractContextManager[None]:
+class log_context:  # noqa: N801  (used like a function: `with log_context(request_id=...)`)
     """Puts `fields` (`request_id`, `job_id`, `dataset`) on every line logged inside, also by libraries."""
-    return structlog.contextvars.bound_contextvars(**fields)
+
+    def __init__(self, **fields: object) -> None:
+        self._fields = fields
+
+    def __enter__(self) -> None:
+        self._before = structlog.contextvars.bind_contextvars(**self._fields)
+
+    def __exit__(self, *_: object) -> None:
+        structlog.contextvars.reset_contextvars(**self._before)
 
 
 class RedactingFormatter(structlog.stdlib.ProcessorFormatter):

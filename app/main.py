@@ -14,6 +14,7 @@ from fastapi import Depends, FastAPI
 from app.api.body_limit import BodyLimit
 from app.api.context import RequestContext
 from app.api.dependencies import Service
+from app.api.direct import DirectRoutes
 from app.api.keys import KeyCheck, documented_key
 from app.api.metrics import JOBS_REAPED
 from app.api.openapi import PROBLEMS, DocumentedApi
@@ -45,6 +46,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             tasks.start_soon(_keep_queue_moving, service)
             yield
             tasks.cancel_scope.cancel()
+        await service.state.lookups.close()
         service.state.close()
         celery.close()
 
@@ -56,6 +58,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         responses=PROBLEMS,
     )
     app.state.service = service
+    app.add_middleware(DirectRoutes, routes=scores.direct, service=service)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(KeyCheck, keys=settings.keys())
     app.add_middleware(RequestContext)  # the last one added is the outermost: a refusal has an id, too

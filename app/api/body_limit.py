@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.headers import header
 from app.api.problems import problem_response
 from app.errors import REMEDIES
 
@@ -24,16 +24,18 @@ class BodyLimit:
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._detail = f"a body may have {max_bytes} bytes here"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or _STREAMED.fullmatch(scope["path"]):
             await self._app(scope, receive, send)
             return
-        detail = f"a body may have {self._max_bytes} bytes here"
-        length = Headers(scope=scope).get("content-length", "")
-        if length.isdecimal() and int(length) > self._max_bytes:
+        length = header(scope, b"content-length")
+        if length.isdigit() and int(length) > self._max_bytes:
             code = "body_too_large"
-            await problem_response(Request(scope), 413, code, detail, REMEDIES[code])(scope, receive, send)
+            await problem_response(Request(scope), 413, code, self._detail, REMEDIES[code])(
+                scope, receive, send
+            )
             return
         held = 0
 
@@ -42,7 +44,7 @@ class BodyLimit:
             message = await receive()
             held += len(message.get("body", b""))
             if held > self._max_bytes:
-                raise HTTPException(413, detail)
+                raise HTTPException(413, self._detail)
             return message
 
         await self._app(scope, receive_within_limit, send)

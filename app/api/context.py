@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 import time
-import uuid
+from functools import cache
 
-from starlette.datastructures import Headers, MutableHeaders
+from prometheus_client import Histogram
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.headers import header
 from app.api.metrics import REQUEST_SECONDS
 from app.logs import get_logger, log_context
 
-_CLIENT_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
-_QUIET = ("/healthz", "/readyz", "/metrics")
+_CLIENT_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
+QUIET = "gradsift.quiet"
+"""In the scope of a request that is measured, but worth a log line in debugging only."""
+_QUIET_ROUTES = ("/healthz", "/readyz", "/metrics")
 log = get_logger(__name__)
+_logger = logging.getLogger(__name__)  # says in no time whether a line is wanted
 
 
 def request_id_of(request: Request) -> str:
@@ -32,9 +38,10 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        asked = Headers(scope=scope).get("x-request-id", "")
-        request_id = asked if _CLIENT_ID.fullmatch(asked) else uuid.uuid4().hex
+        asked = header(scope, b"x-request-id")
+        request_id = asked.decode() if _CLIENT_ID.fullmatch(asked) else os.urandom(16).hex()
         scope["request_id"] = request_id
+        own_headers = ((b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff"))
         started = time.perf_counter()
         status = 500
 
@@ -42,9 +49,7 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = request_id
-                headers["X-Content-Type-Options"] = "nosniff"
+                message["headers"] = [*message["headers"], *own_headers]
             await send(message)
 
         with log_context(request_id=request_id):
@@ -53,12 +58,19 @@ class RequestContext:
             finally:
                 seconds = time.perf_counter() - started
                 route = getattr(scope.get("route"), "path", "(none)")
-                REQUEST_SECONDS.labels(scope["method"], route, status).observe(seconds)
-                level = log.debug if route in _QUIET else log.info
-                level(
-                    "request",
-                    method=scope["method"],
-                    path=scope["path"],
-                    status=status,
-                    ms=round(seconds * 1000, 1),
-                )
+                _measured(scope["method"], route, status).observe(seconds)
+                level = logging.DEBUG if route in _QUIET_ROUTES or QUIET in scope else logging.INFO
+                if _logger.isEnabledFor(level):
+                    log.log(
+                        level,
+                        "request",
+                        method=scope["method"],
+                        path=scope["path"],
+                        status=status,
+                        ms=round(seconds * 1000, 1),
+                    )
+
+
+@cache
+def _measured(method: str, route: str, status: int) -> Histogram:
+    return REQUEST_SECONDS.labels(method, route, status)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -107,14 +107,15 @@ def problem_response(
 
 
 def install_problem_handlers(app: FastAPI) -> None:
-    app.exception_handler(GradSiftError)(_domain_error)
-    app.exception_handler(RequestValidationError)(_validation_error)
-    app.exception_handler(HTTPException)(_http_error)
-    app.exception_handler(ClientDisconnect)(_client_left)
-    for kind in TRANSIENT:
-        app.exception_handler(kind)(_redis_away)
-    app.exception_handler(REFUSED)(_redis_refuses)
+    for kind, handler in _HANDLERS.items():
+        app.exception_handler(kind)(handler)
     app.exception_handler(Exception)(_unexpected)
+
+
+async def answer_to(request: Request, error: Exception) -> JSONResponse:
+    """The problem document of one of the `EXPECTED` errors."""
+    handler = next(_HANDLERS[kind] for kind in type(error).__mro__ if kind in _HANDLERS)
+    return await handler(request, error)
 
 
 async def _domain_error(request: Request, error: Exception) -> JSONResponse:
@@ -177,6 +178,18 @@ async def _unexpected(request: Request, error: Exception) -> JSONResponse:
     answer = problem_response(request, 500, code, "something went wrong inside the service", REMEDIES[code])
     answer.headers["X-Request-ID"] = request_id_of(request)  # this answer passes by `RequestContext`
     return answer
+
+
+_HANDLERS: Mapping[type[Exception], Callable[[Request, Exception], Awaitable[JSONResponse]]] = {
+    GradSiftError: _domain_error,
+    RequestValidationError: _validation_error,
+    HTTPException: _http_error,
+    ClientDisconnect: _client_left,
+    **dict.fromkeys(TRANSIENT, _redis_away),
+    REFUSED: _redis_refuses,
+}
+EXPECTED = tuple(_HANDLERS)
+"""Errors that have an answer of their own; any other is a defect."""
 
 
 def _pointer(location: Sequence[str | int]) -> str:

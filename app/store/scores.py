@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple, cast
 
 import redis
@@ -51,7 +52,7 @@ def read_lookup(ids: Sequence[str], answer: Sequence[bytes | None]) -> Lookup:
     lineage, description = cast("tuple[bytes, bytes]", answer[:2])
     return Lookup(
         lineage=lineage.decode() or None,
-        version=SetVersion.model_validate_json(description) if description else None,
+        version=_version(description) if description else None,
         found=[
             None
             if record is None
@@ -63,6 +64,12 @@ def read_lookup(ids: Sequence[str], answer: Sequence[bytes | None]) -> Lookup:
             for sample_id, record, cell in zip(ids, answer[2::2], answer[3::2], strict=True)
         ],
     )
+
+
+@lru_cache(maxsize=256)
+def _version(description: bytes) -> SetVersion:
+    """Read once: thousands of look-ups a second meet the same one."""
+    return SetVersion.model_validate_json(description)
 
 
 class ScoreStore:

@@ -15,6 +15,7 @@ from app.store.durability import Durability
 from app.store.ids import IdStore
 from app.store.jobs import JobStore
 from app.store.keys import Keys
+from app.store.lookups import Lookups
 from app.store.responses import ResponseStore
 from app.store.samples import SampleStore
 from app.store.scores import ScoreStore
@@ -31,6 +32,7 @@ class State:
     ids: IdStore
     samples: SampleStore
     scores: ScoreStore
+    lookups: Lookups
     sets: SetStore
     jobs: JobStore
     responses: ResponseStore
@@ -60,6 +62,7 @@ def open_state(settings: Settings, *, outage_seconds: float = 1.0, waits_for_roo
         ids=IdStore(client, keys),
         samples=SampleStore(settings.data_url),
         scores=ScoreStore(client, keys),
+        lookups=Lookups(settings.redis_url, keys, outage_seconds=outage_seconds),
         sets=SetStore(client, keys, durability, settings.set_versions_kept),
         jobs=JobStore(client, keys),
         responses=ResponseStore(settings.data_url),

@@ -1,0 +1,274 @@
+"""Look-ups that travel together: each caller gets its own, whatever befalls the others or the server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+from redis.exceptions import ConnectionError as RedisAway
+from redis.exceptions import TimeoutError as RedisSilent
+
+from app.errors import Conflict
+from app.services.datasets import delete_dataset
+from app.settings import Settings
+from app.store import exchange, lookups
+from app.store.embedded import EmbeddedRedis
+from app.store.lookups import LookupAnswer, Lookups
+from app.store.scores import Lookup
+from app.store.state import State, open_state
+from tests.playing import Player
+
+IDS = [f"s{i}" for i in range(12)]
+NORMS = {sample_id: [1.0 + n, 2.0] for n, sample_id in enumerate(IDS)}
+
+
+def fill(player: Player, name: str = "d") -> None:
+    player.dataset([{"id": i, "text": "t", "label": 1} for i in [*IDS, "unscored"]], name=name)
+    player.score(NORMS, name=name)
+
+
+def asking(
+    url: str, state: State, questions: Callable[[Lookups], Awaitable[Any]], outage: float = 1.0
+) -> Any:
+    """What `questions` makes of a new `Lookups` in an event loop of its own."""
+
+    async def ask() -> Any:
+        asked = Lookups(url, state.keys, outage_seconds=outage)
+        try:
+            return await questions(asked)
+        finally:
+            await asked.close()
+
+    return asyncio.run(ask())
+
+
+def read(answer: LookupAnswer | None) -> Lookup:
+    assert answer is not None
+    return answer.read()
+
+
+def told(answer: LookupAnswer | None) -> str:
+    """In words: a NaN equals itself there."""
+    return repr(read(answer))
+
+
+def truth(state: State, ids: list[str], name: str = "d") -> str:
+    return repr(state.scores.lookup(state.datasets.get(name), ids))
+
+
+def calls(state: State) -> int:
+    stats: dict[str, Any] = state.client.info("commandstats")
+    return sum(stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("eval", "evalsha"))
+
+
+@pytest.fixture(scope="module")
+def filled(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[State]:
+    settings = Settings(redis_url=redis_url, data_url=str(tmp_path_factory.mktemp("d")), key_prefix="lookups")
+    state = open_state(settings)
+    fill(Player(state, settings))
+    fill(Player(state, settings), "other")
+    yield state
+    state.close()
+
+
+@examples(max_examples=40, deadline=None)
+@given(
+    asked=st.lists(
+        st.tuples(
+            st.sampled_from(["d", "other", "nowhere"]),
+            st.lists(st.sampled_from([*IDS, "unscored", "nobody", "", "é"]), max_size=6),
+        ),
+        min_size=1,
+        max_size=12,
+    ),
+    together=st.integers(1, 20),
+)
+def test_each_caller_gets_what_it_would_get_alone(
+    redis_url: str, filled: State, asked: list[tuple[str, list[str]]], together: int
+) -> None:
+    async def questions(asked_of: Lookups) -> list[LookupAnswer | None]:
+        return await asyncio.gather(*(asked_of.ask(name, ids) for name, ids in asked))
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(lookups, "MOST_IDS_TOGETHER", together)
+        answers = asking(redis_url, filled, questions)
+    for (name, ids), answer in zip(asked, answers, strict=True):
+        if name == "nowhere":
+            assert answer is None
+        else:
+            assert told(answer) == truth(filled, ids, name)
+
+
+def test_concurrent_look_ups_share_their_calls(redis_url: str, filled: State) -> None:
+    async def questions(asked_of: Lookups) -> list[LookupAnswer | None]:
+        await asked_of.ask("d", [])
+        return await asyncio.gather(*(asked_of.ask("d", [IDS[i % 12]]) for i in range(200)))
+
+    before = calls(filled)
+    answers = asking(redis_url, filled, questions)
+    assert calls(filled) - before <= 3
+    assert [told(answer) for answer in answers] == [truth(filled, [IDS[i % 12]]) for i in range(200)]
+
+
+def test_a_part_of_an_answer_is_the_answer_to_that_part(redis_url: str, filled: State) -> None:
+    whole = asking(redis_url, filled, lambda asked_of: asked_of.ask("d", IDS))
+    assert told(whole.part(3, 7)) == truth(filled, IDS[3:7])
+    assert told(whole.part(8, 100).part(1, 3)) == truth(filled, IDS[9:11])
+
+
+def test_a_request_that_is_cancelled_leaves_alone(redis_url: str, filled: State) -> None:
+    async def questions(asked_of: Lookups) -> Any:
+        tasks = [asyncio.create_task(asked_of.ask("d", [sample_id])) for sample_id in IDS]
+        await asyncio.sleep(0)  # all are on their way
+        for task in tasks[::2]:
+            task.cancel()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    answers = asking(redis_url, filled, questions)
+    assert all(isinstance(answer, asyncio.CancelledError) for answer in answers[::2])
+    assert [told(answer) for answer in answers[1::2]] == [truth(filled, [i]) for i in IDS[1::2]]
+
+
+def test_a_name_that_is_deleted_and_made_again_is_another_dataset(
+    redis_url: str, state: State, settings: Settings, player: Player
+) -> None:
+    fill(player)
+
+    async def questions(asked_of: Lookups) -> None:
+        assert read(await asked_of.ask("d", ["s1"])).found[0] is not None
+        await asyncio.to_thread(delete_dataset, state, settings, state.datasets.get("d"))
+        assert await asked_of.ask("d", ["s1"]) is None
+        await asyncio.to_thread(player.dataset, [{"id": "s2", "text": "new"}])
+        assert told(await asked_of.ask("d", ["s1", "s2"])) == truth(state, ["s1", "s2"])
+        assert read(await asked_of.ask("d", ["s1"])).found == [None]
+
+    asking(redis_url, state, questions)
+
+
+def test_a_name_that_leads_to_another_dataset_now(redis_url: str, state: State, player: Player) -> None:
+    """A deletion was cut short after the name: what it left must not answer for the next dataset."""
+    fill(player)
+    registry = state.keys.datasets
+
+    async def questions(asked_of: Lookups) -> None:
+        assert read(await asked_of.ask("d", ["s1"])).found[0] is not None
+        state.client.hdel(registry, "d")
+        assert await asked_of.ask("d", ["s1"]) is None
+        await asyncio.to_thread(player.dataset, [{"id": "s2", "text": "new"}])
+        assert read(await asked_of.ask("d", ["s1"])).found == [None]
+        state.client.delete(state.keys.dataset(state.datasets.get("d").uid).meta)
+        assert await asked_of.ask("d", ["s1"]) is None
+
+    asking(redis_url, state, questions)
+
+
+def test_state_of_another_format_is_not_misread(redis_url: str, state: State, player: Player) -> None:
+    fill(player)
+    state.client.hset(state.keys.dataset(state.datasets.get("d").uid).meta, "format", "99")
+    with pytest.raises(Conflict) as refused:
+        asking(redis_url, state, lambda asked_of: asked_of.ask("d", ["s1"]))
+    assert refused.value.code == "state_format"
+
+
+def test_a_server_that_forgot_the_script_is_told_again(redis_url: str, filled: State) -> None:
+    async def questions(asked_of: Lookups) -> None:
+        for _ in range(2):
+            assert told(await asked_of.ask("d", IDS)) == truth(filled, IDS)
+            filled.client.script_flush()
+
+    asking(redis_url, filled, questions)
+
+
+# -- a server that dies --------------------------------------------------------------------------------------
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[EmbeddedRedis]:
+    with EmbeddedRedis(tmp_path / "own") as server:
+        yield server
+
+
+@pytest.fixture
+def own(server: EmbeddedRedis, tmp_path: Path) -> Iterator[State]:
+    settings = Settings(redis_url=server.url, data_url=str(tmp_path / "data"))
+    state = open_state(settings)
+    fill(Player(state, settings))
+    state.make_durable()
+    yield state
+    state.close()
+
+
+def killed(server: EmbeddedRedis) -> None:
+    server.kill()
+    assert server._process is not None
+    server._process.wait()
+
+
+def test_a_server_that_is_away_is_told_soon_and_found_again(server: EmbeddedRedis, own: State) -> None:
+    async def questions(asked_of: Lookups) -> None:
+        assert told(await asked_of.ask("d", IDS)) == truth(own, IDS)
+        killed(server)
+        began = time.monotonic()
+        waiting = [asyncio.create_task(asked_of.ask("d", [sample_id])) for sample_id in IDS]
+        await asyncio.sleep(0.1)
+        waiting += [asyncio.create_task(asked_of.ask(f"d{n}", ["s1"])) for n in range(5)]
+        answers = await asyncio.gather(*waiting, return_exceptions=True)
+        assert all(isinstance(answer, RedisAway) for answer in answers)
+        assert time.monotonic() - began < 2  # all at once, not one after another
+        await asyncio.to_thread(server.start)
+        assert told(await asked_of.ask("d", IDS)) == truth(own, IDS)
+
+    asking(server.url, own, questions, outage=0.5)
+
+
+def test_a_short_outage_is_not_noticed(server: EmbeddedRedis, own: State) -> None:
+    """Look-ups keep coming while the server is killed and started again: each gets its own, none an error."""
+
+    async def questions(asked_of: Lookups) -> None:
+        over = asyncio.Event()
+
+        async def keep_asking(number: int) -> int:
+            count = 0
+            while not over.is_set():
+                (found,) = read(await asked_of.ask("d", [IDS[number]])).found
+                assert found is not None
+                assert found.sample_id == IDS[number]
+                count += 1
+            return count
+
+        asking_on = [asyncio.create_task(keep_asking(number)) for number in range(len(IDS))]
+        for _ in range(3):
+            await asyncio.sleep(0.05)
+            killed(server)
+            await asyncio.to_thread(server.start)
+        over.set()
+        assert min(await asyncio.gather(*asking_on)) > 0
+
+    asking(server.url, own, questions, outage=30.0)
+
+
+def test_a_silent_server_is_not_waited_for(
+    server: EmbeddedRedis, own: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what it says when it wakes up is not taken for the answer to a later question."""
+    monkeypatch.setattr(exchange, "SILENCE_SECONDS", 0.3)
+    assert server.pid is not None
+
+    async def questions(asked_of: Lookups) -> None:
+        assert told(await asked_of.ask("d", ["s1"])) == truth(own, ["s1"])
+        os.kill(server.pid or 0, signal.SIGSTOP)
+        try:
+            with pytest.raises(RedisSilent):
+                await asked_of.ask("d", ["s2"])
+        finally:
+            os.kill(server.pid or 0, signal.SIGCONT)
+        assert told(await asked_of.ask("d", ["s3"])) == truth(own, ["s3"])
+
+    asking(server.url, own, questions, outage=0.2)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple, cast
 
 import redis
@@ -18,7 +17,7 @@ from app.store.keys import DatasetKeys, Keys
 from app.store.layout import SHARD_RECORDS
 from app.store.records import Ledger, Record, Records, empty_records, pack_shard, unpack_shard
 from app.store.scripts import Scripts, Value
-from app.store.sets import Cell
+from app.store.sets import Cell, read_version
 
 SHARDS_A_CALL = 64
 
@@ -52,7 +51,7 @@ def read_lookup(ids: Sequence[str], answer: Sequence[bytes | None]) -> Lookup:
     lineage, description = cast("tuple[bytes, bytes]", answer[:2])
     return Lookup(
         lineage=lineage.decode() or None,
-        version=_version(description) if description else None,
+        version=read_version(description) if description else None,
         found=[
             None
             if record is None
@@ -64,12 +63,6 @@ def read_lookup(ids: Sequence[str], answer: Sequence[bytes | None]) -> Lookup:
             for sample_id, record, cell in zip(ids, answer[2::2], answer[3::2], strict=True)
         ],
     )
-
-
-@lru_cache(maxsize=256)
-def _version(description: bytes) -> SetVersion:
-    """Read once: thousands of look-ups a second meet the same one."""
-    return SetVersion.model_validate_json(description)
 
 
 class ScoreStore:

@@ -8,8 +8,9 @@ server answers others. The last piece, its description, makes it the current one
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple, cast
 
@@ -47,8 +48,7 @@ class Cell(NamedTuple):
         return None if math.isnan(self.noise) else self.noise
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """One valid member at its row within the set's order. `importance` is in float32: that of its version."""
 
     row: int
@@ -113,14 +113,15 @@ class SetStore:
             held = _chunk_keys(keys, old, self._ordinals(keys))
             while some := list(islice(held, 1000)):
                 self._client.unlink(*some)
-            voids = (f"{old}:void:{CODE_BY_SET[name]}" for name in SetName)
+            voids = (_void_field(old, name) for name in SetName)
             self._client.hdel(keys.versions, str(old), *voids)
 
     # -- reading ---------------------------------------------------------------------------------------
     def versions(self, dataset: Dataset) -> list[SetVersion]:
         """The versions that are kept, newest first, with the sizes that are left of them."""
-        raw = cast("dict[bytes, bytes]", self._client.hgetall(self._keys.dataset(dataset.uid).versions))
-        found = [SetVersion.model_validate_json(text) for key, text in raw.items() if b":" not in key]
+        held = cast("dict[bytes, bytes]", self._client.hgetall(self._keys.dataset(dataset.uid).versions))
+        raw = {key.decode(): value for key, value in held.items()}
+        found = [read_version(text) for key, text in raw.items() if ":" not in key]
         return sorted((_without_void(version, raw) for version in found), key=lambda v: -v.version)
 
     def numbers(self, dataset: Dataset) -> list[int]:
@@ -132,12 +133,13 @@ class SetStore:
         Raises:
             NotFound: no such version is kept, or there is none at all.
         """
-        kept = self.versions(dataset)
         wanted = dataset.set_version if number is None else number
-        for version in kept:
-            if version.version == wanted:
-                return version
-        if not kept:
+        names = [str(wanted), *(_void_field(wanted, name) for name in SetName)]
+        versions = self._keys.dataset(dataset.uid).versions
+        held = cast("list[bytes | None]", self._client.hmget(versions, names))
+        if held[0] is not None:
+            return _without_void(read_version(held[0]), dict(zip(names, held, strict=True)))
+        if not self.numbers(dataset):
             raise NotFound("no_sets_yet", f"dataset {dataset.name!r} has no sets yet")
         raise NotFound("unknown_version", f"dataset {dataset.name!r} keeps no set version {wanted}")
 
@@ -165,7 +167,7 @@ class SetStore:
     def rows(self, dataset: Dataset, version: int, set_name: SetName) -> int:
         """How many rows the set has, members that are void by now included."""
         raw = self._client.hget(self._keys.dataset(dataset.uid).versions, str(version))
-        return 0 if raw is None else SetVersion.model_validate_json(cast("bytes", raw)).sizes[set_name]
+        return 0 if raw is None else read_version(cast("bytes", raw)).sizes[set_name]
 
     def members(
         self, dataset: Dataset, version: int, set_name: SetName, first: int, last: int
@@ -234,9 +236,19 @@ def _valid_members(ordinals: NDArray[np.uint32], rows: Sequence[bytes], first: i
         )
 
 
-def _without_void(version: SetVersion, raw: dict[bytes, bytes]) -> SetVersion:
+@lru_cache(maxsize=256)
+def read_version(description: bytes) -> SetVersion:
+    """Parsed once: a version never changes, and every look-up and page meets it."""
+    return SetVersion.model_validate_json(description)
+
+
+def _void_field(version: int, set_name: str) -> str:
+    return f"{version}:void:{CODE_BY_SET[set_name]}"
+
+
+def _without_void(version: SetVersion, raw: Mapping[str, bytes | None]) -> SetVersion:
     left = {
-        name: size - int(raw.get(f"{version.version}:void:{CODE_BY_SET[name]}".encode(), 0))
+        name: size - int(raw.get(_void_field(version.version, name)) or 0)
         for name, size in version.sizes.items()
     }
     return version.model_copy(update={"sizes": left})

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, cast, get_args
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 
+from app.api.answers import json_answer
 from app.api.dependencies import Cursor, DatasetDep, Limit, ServiceDep, Version
 from app.api.schemas import MemberOut, SetPage, SetVersions
 from app.contracts import SetName
@@ -32,7 +33,7 @@ def get_versions(dataset: DatasetDep, service: ServiceDep) -> SetVersions:
     return SetVersions.model_validate({"items": items})
 
 
-@router.get("/{set_name}")
+@router.get("/{set_name}", response_model=SetPage)
 def get_set(
     dataset: DatasetDep,
     service: ServiceDep,
@@ -41,12 +42,12 @@ def get_set(
     order: Annotated[use.Order, Query(description="Highest importance first, or lowest.")] = "-importance",
     limit: Limit = 100,
     cursor: Cursor = None,
-) -> SetPage:
+) -> Response:
     """Members page by page; a cursor stays good while newer versions come."""
     found = use.page(
         service.state, dataset, _set_name(set_name), version=version, order=order, limit=limit, cursor=cursor
     )
-    return SetPage.model_validate(found)
+    return json_answer(found)
 
 
 @router.get("/{set_name}/export", response_class=StreamingResponse, responses={200: {"content": _FILES}})

@@ -20,7 +20,6 @@ from app.store.state import State
 
 MAX_IDS = 10_000
 IDS_AT_A_TIME = 250
-"""So many scores are written before other requests get their turn on the event loop."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -57,20 +56,30 @@ async def score_json(state: State, dataset_name: str, sample_id: str) -> bytes |
 
 
 async def scores_json(state: State, dataset_name: str, ids: Sequence[str]) -> bytes | None:
-    """`{"scores": [...]}` as JSON; None where the dataset is unknown or the ids are too many."""
+    """`{"scores": [...]}` as JSON; None where the dataset is unknown or the ids are too many.
+
+    Every 250 ids are a look-up of their own, so that a long list keeps neither Redis nor the event loop from
+    others; each of them sees one moment, the whole may see several.
+    """
     if len(ids) > MAX_IDS:
         return None
-    answer = await state.lookups.ask(dataset_name, ids)
-    if answer is None:
-        return None
-    parts: list[bytes] = []
-    for start in range(0, len(ids), IDS_AT_A_TIME):
-        if start:
-            await asyncio.sleep(0)
-        lookup = answer.part(start, start + IDS_AT_A_TIME).read()
-        shown = [None if found is None else present(found, lookup) for found in lookup.found]
-        parts.append(_encode(shown)[1:-1])
-    return b'{"scores":[' + b",".join(parts) + b"]}"
+    parts = [ids[start : start + IDS_AT_A_TIME] for start in range(0, len(ids), IDS_AT_A_TIME)] or [ids]
+    written: list[bytes] = []
+    under_way = asyncio.create_task(state.lookups.ask(dataset_name, parts[0]))
+    try:
+        for following in [*parts[1:], None]:
+            asked = under_way
+            if following is not None:  # Redis looks these up while those before are written
+                under_way = asyncio.create_task(state.lookups.ask(dataset_name, following))
+            answer = await asked
+            if answer is None:
+                return None
+            lookup = answer.read()
+            shown = [None if found is None else present(found, lookup) for found in lookup.found]
+            written.append(_encode(shown)[1:-1])
+    finally:
+        under_way.cancel()
+    return b'{"scores":[' + b",".join(written) + b"]}"
 
 
 def present(found: Found, lookup: Lookup) -> dict[str, Any]:

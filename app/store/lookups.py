@@ -17,7 +17,7 @@ from app.store.keys import Keys
 from app.store.scores import LOOKUP_SCRIPT, Lookup, lookup_call, read_lookup
 from app.store.scripts import raise_refusal, script_source
 
-MOST_IDS_TOGETHER = 1_000
+MOST_IDS_TOGETHER = 250
 """Look-ups are gathered up to so many ids; a larger one travels alone."""
 
 

@@ -36,7 +36,7 @@ class Service:
     hint: Callable[[], None]
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:  # async: a plain function would be sent to a thread
     service: Service = request.app.state.service
     return service
 

@@ -41,7 +41,7 @@ class KeyCheck:
         return any(matches)
 
 
-def documented_key(
+async def documented_key(
     _: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))],
 ) -> None:
     """Puts the key into the OpenAPI document; `KeyCheck` has looked at it by then."""

@@ -11,11 +11,10 @@ from typing import Any
 
 import msgspec
 
-from app.contracts import REASONS, SET_BY_CODE, UNSCORED, Dataset, Lineage, SetVersion
+from app.contracts import REASONS, SET_BY_CODE, UNSCORED, Dataset, Lineage
 from app.errors import NotFound, TooLarge
 from app.store.records import Record
 from app.store.scores import Found, Lookup
-from app.store.sets import Cell
 from app.store.state import State
 
 MAX_IDS = 10_000
@@ -52,7 +51,7 @@ async def score_json(state: State, dataset_name: str, sample_id: str) -> bytes |
         return None
     lookup = answer.read()
     found = lookup.found[0]
-    return None if found is None else _encode(present(found, lookup))
+    return None if found is None else _encode(score_of(found, lookup))
 
 
 async def scores_json(state: State, dataset_name: str, ids: Sequence[str]) -> bytes | None:
@@ -75,44 +74,68 @@ async def scores_json(state: State, dataset_name: str, ids: Sequence[str]) -> by
             if answer is None:
                 return None
             lookup = answer.read()
-            shown = [None if found is None else present(found, lookup) for found in lookup.found]
+            shown = [None if found is None else score_of(found, lookup) for found in lookup.found]
             written.append(_encode(shown)[1:-1])
     finally:
         under_way.cancel()
     return b'{"scores":[' + b",".join(written) + b"]}"
 
 
-def present(found: Found, lookup: Lookup) -> dict[str, Any]:
-    """SCORE of the contract. A sample that has not been scored has visits 0 and nulls."""
-    record, cell = found.record, found.cell
-    shown = {
-        "id": found.sample_id,
-        "importance": None,
-        "visits": 0,
-        "signals": None,
-        "noise_probability": None,
-        "percentile": None,
-        "set": UNSCORED,
-        "reason": UNSCORED,
-        "lineage": lookup.lineage,
-        "updated_at": None,
-    }
+class GradNorm(msgspec.Struct, gc=False):
+    mean: float
+    std: float
+    last: float
+
+
+class Signals(msgspec.Struct, gc=False):
+    grad_norm: GradNorm
+    loss: float
+    el2n: float
+    margin: float
+    confidence: float
+    variability: float
+    forgetting: int
+    alignment: float | None
+
+
+class Score(msgspec.Struct, gc=False):
+    """SCORE of the contract; what it is made with is that of a sample that has not been scored.
+
+    Structs, because a look-up makes thousands: a third of the time of dictionaries, and no work for the
+    garbage collector.
+    """
+
+    id: str
+    importance: float | None = None
+    visits: int = 0
+    signals: Signals | None = None
+    noise_probability: float | None = None
+    percentile: float | None = None
+    set: str = UNSCORED
+    reason: str = UNSCORED
+    lineage: str | None = None
+    updated_at: str | None = None
+
+
+def score_of(found: Found, lookup: Lookup) -> Score:
+    shown = Score(found.sample_id, lineage=lookup.lineage)
+    record, cell, version = found.record, found.cell, lookup.version
     if record is not None:
-        shown |= _of_record(record)
-    if cell is not None and lookup.version is not None:
-        shown |= place(cell, lookup.version)
+        shown.importance, shown.visits = record.importance, record.visits
+        shown.signals = _signals(record)
+        shown.updated_at = _rfc3339(record.updated_at)
+    if cell is not None and version is not None:
+        scored = sum(version.sizes.values())
+        shown.set, shown.reason = SET_BY_CODE[cell.set], REASONS[cell.reason]
+        shown.noise_probability = cell.noise_probability
+        shown.percentile = 100.0 * (scored - cell.rank) / scored
     return shown
 
 
-def place(cell: Cell, version: SetVersion) -> dict[str, Any]:
-    """Set, reason, noise probability and percentile of one cell of a version's column."""
-    scored = sum(version.sizes.values())
-    return {
-        "set": SET_BY_CODE[cell.set],
-        "reason": REASONS[cell.reason],
-        "noise_probability": cell.noise_probability,
-        "percentile": 100.0 * (scored - cell.rank) / scored,
-    }
+def present(found: Found, lookup: Lookup) -> dict[str, Any]:
+    """SCORE as a dictionary, to be part of something larger."""
+    shown: dict[str, Any] = msgspec.to_builtins(score_of(found, lookup))
+    return shown
 
 
 def membership(shown: dict[str, Any], version: int) -> dict[str, Any]:
@@ -123,27 +146,17 @@ def lineage_of(state: State, dataset: Dataset) -> Lineage | None:
     return None if dataset.lineage is None else state.datasets.lineage(dataset, dataset.lineage)
 
 
-def _of_record(record: Record) -> dict[str, Any]:
-    signals: dict[str, Any] = {
-        "grad_norm": {
-            "mean": record.importance,
-            "std": record.grad_norm_std,
-            "last": record.grad_norm_last,
-        },
-        "loss": record.loss,
-        "el2n": record.el2n,
-        "margin": record.margin,
-        "confidence": record.confidence,
-        "variability": record.variability,
-        "forgetting": record.forgetting,
-        "alignment": None if math.isnan(record.alignment) else record.alignment,
-    }
-    return {
-        "importance": record.importance,
-        "visits": record.visits,
-        "signals": signals,
-        "updated_at": _rfc3339(record.updated_at),
-    }
+def _signals(record: Record) -> Signals:
+    return Signals(
+        GradNorm(record.importance, record.grad_norm_std, record.grad_norm_last),
+        loss=record.loss,
+        el2n=record.el2n,
+        margin=record.margin,
+        confidence=record.confidence,
+        variability=record.variability,
+        forgetting=record.forgetting,
+        alignment=None if math.isnan(record.alignment) else record.alignment,
+    )
 
 
 @lru_cache(maxsize=4_096)

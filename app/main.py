@@ -58,7 +58,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         responses=PROBLEMS,
     )
     app.state.service = service
-    app.add_middleware(DirectRoutes, routes=scores.direct, service=service)
+    app.add_middleware(DirectRoutes, routes=[*scores.direct, *sets.direct], service=service)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(KeyCheck, keys=settings.keys())
     app.add_middleware(RequestContext)  # the last one added is the outermost: a refusal has an id, too

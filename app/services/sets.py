@@ -43,8 +43,8 @@ def page(
         if position.set != set_name or position.order != order or version not in (None, position.version):
             raise Invalid("invalid_cursor", "the cursor belongs to another set, order or version")
         version = position.version
-    held = state.sets.version(dataset, version)
-    rows = state.sets.rows(dataset, held.version, set_name)
+    held, rows_of = state.sets.version_and_rows(dataset, version)
+    rows = rows_of[set_name]
     start = 0 if position is None else position.next_row
     if start > rows:
         raise Invalid("invalid_cursor", "the cursor points outside the set")

@@ -128,17 +128,22 @@ class SetStore:
         return self._numbers(self._keys.dataset(dataset.uid))
 
     def version(self, dataset: Dataset, number: int | None) -> SetVersion:
-        """One version, the current one by default.
+        """One version, the current one by default, with the sizes that are left of it.
 
         Raises:
             NotFound: no such version is kept, or there is none at all.
         """
+        return self.version_and_rows(dataset, number)[0]
+
+    def version_and_rows(self, dataset: Dataset, number: int | None) -> tuple[SetVersion, Mapping[str, int]]:
+        """`version`, and how many rows each set has, members that are void by now included."""
         wanted = dataset.set_version if number is None else number
         names = [str(wanted), *(_void_field(wanted, name) for name in SetName)]
         versions = self._keys.dataset(dataset.uid).versions
         held = cast("list[bytes | None]", self._client.hmget(versions, names))
         if held[0] is not None:
-            return _without_void(read_version(held[0]), dict(zip(names, held, strict=True)))
+            published = read_version(held[0])
+            return _without_void(published, dict(zip(names, held, strict=True))), published.sizes
         if not self.numbers(dataset):
             raise NotFound("no_sets_yet", f"dataset {dataset.name!r} has no sets yet")
         raise NotFound("unknown_version", f"dataset {dataset.name!r} keeps no set version {wanted}")

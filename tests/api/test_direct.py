@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from app.api.routes import scores
+from app.api.routes import scores, sets
 from app.main import create_app
 from app.services import scores as use
 from app.settings import Settings
@@ -47,6 +47,7 @@ def both(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
     headers = {"Authorization": f"Bearer {KEY}"}
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(scores, "direct", [])
+        patched.setattr(sets, "direct", [])
         ordinary_app = create_app(settings)
     direct_app = create_app(settings)
     with (
@@ -174,6 +175,52 @@ def test_a_body_in_pieces(both: tuple[TestClient, TestClient], body: bytes) -> N
     whole = same(both, "POST", LOOKUP, content=body, headers=JSON)
     pieces = same(both, "POST", LOOKUP, pieces=[body[:4], body[4:9], body[9:]], headers=JSON)
     assert pieces.extensions["compared"] == whole.extensions["compared"]
+
+
+@pytest.mark.parametrize("name", ["core", "edge", "noise", "unscored", "CORE"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "limit=3",
+        "order=importance&limit=4",
+        "version=1",
+        "limit=1&limit=2",
+        "other=1",
+        "version=2",
+        "version=0",
+        "version=null",
+        "version=",
+        "version=1.0",
+        "version=%201",
+        "version=9999999999999999999999",
+        "limit=0",
+        "limit=1001",
+        "limit=1_0",
+        "limit=ten",
+        "order=id",
+        "order=",
+        "cursor=",
+        "cursor=null",
+        "cursor=e30",
+        "cursor=" + "x" * 1025,
+    ],
+)
+def test_pages_to_the_byte(both: tuple[TestClient, TestClient], name: str, query: str) -> None:
+    same(both, "GET", f"/v1/datasets/d/sets/{name}?{query}")
+
+
+def test_pages_by_their_cursors_to_the_byte(both: tuple[TestClient, TestClient]) -> None:
+    path, seen = "/v1/datasets/d/sets/core?limit=4", 0
+    while True:
+        page = same(both, "GET", path).json()
+        seen += len(page["items"])
+        if page["next_cursor"] is None:
+            break
+        path = f"/v1/datasets/d/sets/core?limit=4&cursor={page['next_cursor']}"
+    assert seen == page["total"] > 4
+    assert code(same(both, "GET", "/v1/datasets/nowhere/sets/core"), 404) == "unknown_dataset"
+    assert code(same(both, "GET", "/v1/datasets/fresh/sets/core"), 404) == "no_sets_yet"
 
 
 def test_a_key_is_asked_for(both: tuple[TestClient, TestClient]) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, cast, get_args
 
-from fastapi import APIRouter, Query, Response
+import msgspec
+from anyio import to_thread
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from app.api.answers import json_answer
-from app.api.dependencies import Cursor, DatasetDep, Limit, ServiceDep, Version
+from app.api.dependencies import Cursor, DatasetDep, Limit, Service, ServiceDep, Version
+from app.api.direct import DirectRoute
 from app.api.schemas import MemberOut, SetPage, SetVersions
 from app.contracts import SetName
 from app.errors import Invalid, NotFound
@@ -87,3 +90,38 @@ def _columns(include: str) -> frozenset[use.Column]:
         detail = f"include: {', '.join(sorted(unknown))} is none of text, label, score"
         raise Invalid("invalid_request", detail, errors=[{"pointer": "query/include", "detail": detail}])
     return cast("frozenset[use.Column]", frozenset(asked))
+
+
+# -- a page, by the direct way -------------------------------------------------------------------------------
+class _PageQuery(msgspec.Struct):
+    """The query of `get_set` as it should be."""
+
+    version: Annotated[int, msgspec.Meta(ge=1)] | msgspec.UnsetType = msgspec.UNSET
+    order: use.Order = "-importance"
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
+    cursor: Annotated[str, msgspec.Meta(max_length=1024)] | msgspec.UnsetType = msgspec.UNSET
+
+
+async def _page(service: Service, request: Request) -> bytes | None:
+    asked = request.path_params
+    try:
+        query = msgspec.convert(dict(request.query_params), _PageQuery, strict=False)
+    except msgspec.ValidationError:
+        return None
+
+    def page() -> bytes:
+        found = use.page(
+            service.state,
+            service.state.datasets.get(asked["dataset"]),
+            _set_name(asked["set_name"]),
+            version=None if query.version is msgspec.UNSET else query.version,
+            order=query.order,
+            limit=query.limit,
+            cursor=None if query.cursor is msgspec.UNSET else query.cursor,
+        )
+        return msgspec.json.encode(found)
+
+    return await to_thread.run_sync(page)
+
+
+direct = [DirectRoute("GET", f"{router.prefix}/{{set_name}}", _page)]

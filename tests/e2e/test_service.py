@@ -43,7 +43,7 @@ def test_from_samples_to_sets(service: Service) -> None:
         assert len(members) == held["sets"][name]
         for item in members:
             assert scores[item["id"]]["set"] == name
-            assert item["importance"] == scores[item["id"]]["importance"]
+            assert item["importance"] == pytest.approx(scores[item["id"]]["importance"], rel=1e-6)
             url = f"/v1/datasets/reviews/sets/{name}/{item['id']}"
             assert service.http.get(url).json()["member"] is True
         seen += [item["id"] for item in members]

@@ -36,10 +36,18 @@ local function entry_place(prefix, ordinal)
   return format('%s%d', prefix, floor(ordinal / ENTRIES_A_BUCKET)), ordinal % ENTRIES_A_BUCKET
 end
 
--- Item `ordinal` of the fixed-width items that lie in chunks under a prefix, `header` bytes into each.
-local function read_item(prefix, ordinal, chunk_items, header, bytes)
-  local at = header + ordinal % chunk_items * bytes
-  return call('GETRANGE', format('%s%d', prefix, floor(ordinal / chunk_items)), at, at + bytes - 1)
+-- Reads single items, by ordinal, of the fixed-width items that lie in chunks under a prefix, `header` bytes into each.
+local function item_reader(prefix, chunk_items, header, bytes)
+  local keys = {}
+  return function(ordinal)
+    local chunk, at = floor(ordinal / chunk_items), header + ordinal % chunk_items * bytes
+    local key = keys[chunk]
+    if not key then
+      key = format('%s%d', prefix, chunk)
+      keys[chunk] = key
+    end
+    return call('GETRANGE', key, at, at + bytes - 1)
+  end
 end
 
 -- The segments in which to look for an id, the one with the most ids first: each is larger than those before it, but

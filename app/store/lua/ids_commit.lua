@@ -9,9 +9,14 @@ local meta = call('HMGET', KEYS[1], 'name', 'next_ordinal')
 if not meta[1] then return redis.error_reply('GONE dataset') end
 local segments = segments_of(tonumber(meta[2] or '0'))
 
+local readers = {}
+for version in string.gmatch(ARGV[4], '%d+') do
+  readers[version] = item_reader(versions_prefix .. version .. ':c:', CELLS_A_CHUNK, 0, CELL_BYTES)
+end
+
 local function void_in_versions(ordinal, generation)
-  for version in string.gmatch(ARGV[4], '%d+') do
-    local cell = read_item(versions_prefix .. version .. ':c:', ordinal, CELLS_A_CHUNK, 0, CELL_BYTES)
+  for version, read_cell in pairs(readers) do
+    local cell = read_cell(ordinal)
     if #cell == CELL_BYTES and string.byte(cell, 3) ~= 0 and sub(cell, 1, 2) == generation then
       call('HINCRBY', KEYS[2], version .. ':void:' .. string.byte(cell, 3), 1)
     end

@@ -10,8 +10,8 @@ local meta = call('HMGET', KEYS[1], 'name', 'format', 'next_ordinal', 'lineage',
 if not meta[1] then return redis.error_reply('GONE dataset') end
 if tonumber(meta[2] or '1') ~= STATE_FORMAT then return redis.error_reply('FORMAT ' .. (meta[2] or '1')) end
 local segments, version = segments_of(tonumber(meta[3] or '0')), meta[5]
-local shards = meta[4] and ARGV[3] .. meta[4] .. ':'
-local columns = version and ARGV[4] .. version .. ':c:'
+local read_record = meta[4] and item_reader(ARGV[3] .. meta[4] .. ':', SHARD_RECORDS, HEADER_BYTES, RECORD_BYTES)
+local read_cell = version and item_reader(ARGV[4] .. version .. ':c:', CELLS_A_CHUNK, 0, CELL_BYTES)
 local NOT_STORED, NO_VISITS = string.rep('\0', 8), '\0\0'
 local out = {meta[4] or '', version and call('HGET', KEYS[2], version) or ''}
 for i = 6, #ARGV do
@@ -21,12 +21,12 @@ for i = 6, #ARGV do
   if ordinal and sub(entry, 3, 10) ~= NOT_STORED then
     local generation = sub(entry, 1, 2)
     record = ''
-    if shards then
-      local held = read_item(shards, ordinal, SHARD_RECORDS, HEADER_BYTES, RECORD_BYTES)
+    if read_record then
+      local held = read_record(ordinal)
       if sub(held, 1, 2) == generation and sub(held, 3, 4) ~= NO_VISITS then record = held end
     end
-    if columns then
-      local held = read_item(columns, ordinal, CELLS_A_CHUNK, 0, CELL_BYTES)
+    if read_cell then
+      local held = read_cell(ordinal)
       if sub(held, 1, 2) == generation and string.byte(held, 3) ~= 0 then cell = held end
     end
   end

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 import redis
 
@@ -21,8 +21,7 @@ from app.store.sets import Cell
 SHARDS_A_CALL = 64
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """What Redis knows of a sample's present content: its record, and its cell in the current set version."""
 
     sample_id: str

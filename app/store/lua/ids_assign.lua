@@ -1,6 +1,6 @@
 -- Gives every id its ordinal, the old one or the next; answers (ordinal, entry without the id) in the order asked.
 -- KEYS: meta.  ARGV: index prefix, entries prefix, CRC-32 of every id (4 bytes each), then the ids.
---#include id_index
+--#include layout
 local index, entries, crcs = ARGV[1], ARGV[2], ARGV[3]
 local meta = call('HMGET', KEYS[1], 'name', 'next_ordinal')
 if not meta[1] then return redis.error_reply('GONE dataset') end

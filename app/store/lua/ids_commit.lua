@@ -3,7 +3,7 @@
 -- KEYS: meta, versions.
 -- ARGV: index prefix, entries prefix, versions prefix, the versions with spaces between, CRC-32 of every id (4 bytes
 -- each), then (id, new entry without the id) pairs.
---#include id_index
+--#include layout
 local index, entries, versions_prefix, crcs = ARGV[1], ARGV[2], ARGV[3], ARGV[5]
 local meta = call('HMGET', KEYS[1], 'name', 'next_ordinal')
 if not meta[1] then return redis.error_reply('GONE dataset') end

@@ -4,7 +4,7 @@
 -- each), then the ids.
 -- Answers: lineage, description of the current version, then (record, cell) for each id: '' where there is none for
 -- the sample's present content, a record of nil for an id that is unknown.
---#include id_index
+--#include layout
 local index, entries, crcs = ARGV[1], ARGV[2], ARGV[5]
 local meta = call('HMGET', KEYS[1], 'name', 'format', 'next_ordinal', 'lineage', 'set_version')
 if not meta[1] then return redis.error_reply('GONE dataset') end

@@ -2,7 +2,7 @@
 -- ARGV: members prefix, version's column prefix, entries prefix, first row, last row.
 -- Answers: the rows' ordinals as bytes, then for each row its cell and its id in one string; '' where the sample is
 -- deleted or has other content by now.
---#include id_index
+--#include layout
 local first, last = tonumber(ARGV[4]), tonumber(ARGV[5])
 local parts = {}
 for chunk = floor(first / MEMBERS_A_CHUNK), floor(last / MEMBERS_A_CHUNK) do

@@ -1,5 +1,6 @@
--- From a sample's id to its ordinal. The index does not repeat the ids: a bucket maps 12 bits of an id's CRC-32 to
--- the ordinals of the ids that have them, and the entries say which of them is meant.
+-- Where things lie (app/store/layout.py), for the scripts that include this file.
+-- From a sample's id to its ordinal: the index does not repeat the ids. A bucket maps 12 bits of an id's CRC-32 to the
+-- ordinals of the ids that have them, and the entries say which of them is meant.
 -- Keys are made by string.format: an integer by %d takes half the time that Lua's own number to string does. As an
 -- argument of a call a number costs less still.
 local call, floor, format, sub, unpack_bytes = redis.call, math.floor, string.format, string.sub, struct.unpack

@@ -55,6 +55,7 @@ def create_job(
     job, created = state.jobs.create(dataset, kind, model, shown, key)
     state.make_durable()
     if created:
+        state.archive.save_job(job.id)
         hint()
     return job, created
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import redis
 
 from app.settings import Settings
+from app.store.archive import Archive
 from app.store.connections import connect, make_durable
 from app.store.datasets import DatasetStore
 from app.store.ids import IdStore
 from app.store.jobs import JobStore
+from app.store.journal import WriteJournal
 from app.store.keys import Keys
 from app.store.responses import ResponseStore
 from app.store.samples import SampleStore
@@ -29,6 +31,8 @@ class State:
     sets: SetStore
     jobs: JobStore
     responses: ResponseStore
+    journal: WriteJournal
+    archive: Archive
 
     def make_durable(self) -> None:
         """Returns when everything written so far would survive a power cut."""
@@ -52,4 +56,6 @@ def open_state(settings: Settings, *, outage_seconds: float = 1.0) -> State:
         sets=SetStore(client, keys, settings.set_versions_kept),
         jobs=JobStore(client, keys),
         responses=ResponseStore(settings.data_url),
+        journal=WriteJournal(client, keys),
+        archive=Archive(client, keys, settings.data_url),
     )

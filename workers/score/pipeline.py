@@ -8,25 +8,29 @@ from collections import Counter
 from typing import Any
 
 from app.contracts import Dataset, Lineage, Progress, ScoreParams, SetVersion
-from app.errors import NotFound
+from app.errors import JobFailed, NotFound
 from app.logs import get_logger
 from app.settings import Settings
 from app.store.artifacts import ArtifactStore
+from app.store.layout import SHARD_RECORDS
 from app.store.model_places import find_model
 from app.store.state import State
 from models.batching import LabelledTexts, tokenize
 from models.encoders import LoadedClassifier, load_classifier
 from models.encoders.adapters import LoraSettings, adapter_values, add_lora
+from models.errors import ModelError
 from models.gradients.native import use_kernels
 from models.training import ScoringRun, TrainingConfig, pick_device
-from workers.lease import JobLease
+from workers.lease import JobCancelled, JobLease
 from workers.score.book import ScoreBook
 from workers.score.checkpoint import Checkpoints
 from workers.score.data import JobData, Rows, load_job_data
+from workers.score.epoch_visits import EpochVisits
 from workers.score.history import EpochHistory
 from workers.score.lineages import open_lineage
 from workers.score.responses import ResponseBook
 from workers.score.sets import publish_sets
+from workers.score.settled import settled_records, unsettled_shards
 from workers.score.training import ScoreTraining
 
 log = get_logger(__name__)
@@ -61,10 +65,14 @@ class ScoreJob:
         lineage, run_number = open_lineage(self._state, dataset, self._claim, self._params, classifier)
         self._phase("tokenizing")
         run = self._training_run(classifier, data)
-        training, book, history = self._resume_or_begin(dataset, lineage, run_number, run, data)
-        training.go(self._lease, self._settings)
+        training, book, history, visits = self._resume_or_begin(dataset, lineage, run_number, run, data)
+        try:
+            training.go(self._lease, self._settings)
+        except (JobCancelled, JobFailed, ModelError):
+            _close_run(book, visits)  # the visits until here count
+            raise
         self._phase("sets", step=training.last_step, total=run.total_steps)
-        book.close()
+        _close_run(book, visits)
         response = self._keep_responses(dataset, lineage, run_number, training.responses, data)
         sets = publish_sets(self._state, dataset, self._claim, lineage.id, self._params, book.records)
         log.info("sets published", version=sets.version, sizes=sets.sizes)
@@ -77,11 +85,14 @@ class ScoreJob:
         }
 
     def clean_up(self) -> None:
-        """Removes what only a later attempt would have needed."""
+        """Archives the ended job's record, and removes what only a later attempt would have needed."""
+        self._state.archive.save_job(self._claim.job.id)
         self._artifacts.remove_all()
         dataset = self._state.datasets.by_uid(self._claim.dataset_uid)
         if dataset is not None:
             self._state.samples.unpin(dataset, self._claim.job.id)
+        else:
+            self._state.archive.drop(self._claim.job.dataset, self._claim.dataset_uid)
 
     def _phase(self, phase: str, *, step: int = 0, total: int = 0) -> None:
         fraction = 0.98 if total else 0.0
@@ -125,9 +136,11 @@ class ScoreJob:
 
     def _resume_or_begin(
         self, dataset: Dataset, lineage: Lineage, run_number: int, run: ScoringRun, data: JobData
-    ) -> tuple[ScoreTraining, ScoreBook, EpochHistory]:
+    ) -> tuple[ScoreTraining, ScoreBook, EpochHistory, EpochVisits]:
         """Goes on from the checkpoint; without one, from the records that the job first found."""
-        ordinals = self._state.datasets.next_ordinal(dataset)
+        state = self._state
+        ordinals = state.datasets.next_ordinal(dataset)
+        unsettled = unsettled_shards(state, dataset, lineage.id, ordinals, run_number)
         checkpoint = self._checkpoints.load(ordinals)
         responses = self._responses(dataset, lineage, run_number, data, ordinals)
         if checkpoint is not None:
@@ -138,24 +151,33 @@ class ScoreJob:
             records = checkpoint.records
         else:
             base = self._checkpoints.load_base(ordinals)
-            records = self._state.scores.read_all(dataset.uid, lineage.id, ordinals) if base is None else base
             if base is None:
-                self._checkpoints.save_base(records)
+                base = settled_records(state, dataset, lineage.id, ordinals, unsettled)
+                self._checkpoints.save_base(base)
+            records = base
         book = ScoreBook(
-            self._state,
+            state,
             dataset_uid=dataset.uid,
             lineage=lineage.id,
             fence=self._claim.token,
             run=run_number,
             records=records,
         )
-        book.touch(data.train.ordinals)
+        book.touch((data.train.ordinals // SHARD_RECORDS).tolist())
+        book.touch(unsettled)
         history = EpochHistory(None if checkpoint is None else checkpoint.history)
-        from_step = 0 if checkpoint is None else checkpoint.step
-        training = ScoreTraining(
-            run, book, responses, data.train, self._checkpoints, history, from_step=from_step
+        visits = EpochVisits(
+            state.archive.of_dataset(dataset).deltas(lineage.id),
+            run=run_number,
+            fence=self._claim.token,
+            job=self._claim.job.id,
+            state=None if checkpoint is None else checkpoint.visits,
         )
-        return training, book, history
+        step = 0 if checkpoint is None else checkpoint.step
+        training = ScoreTraining(
+            run, book, responses, data.train, self._checkpoints, history, visits, from_step=step
+        )
+        return training, book, history, visits
 
     def _responses(
         self, dataset: Dataset, lineage: Lineage, run_number: int, data: JobData, ordinals: int
@@ -179,6 +201,13 @@ class ScoreJob:
             return {}
         place = self._state.responses.write(dataset.uid, lineage.id, run_number, book.dim, book.table())
         return {"response": {"artifact": place, **book.summary(data.train.ordinals)}}
+
+
+def _close_run(book: ScoreBook, visits: EpochVisits) -> None:
+    """Makes Redis and the files agree on what the run came to."""
+    visits.end_broken_epoch()
+    book.close()
+    visits.close(book.touched)
 
 
 def _training_config(params: ScoreParams) -> TrainingConfig:

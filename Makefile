@@ -55,14 +55,16 @@ demo: $(VENV)/.demo ## A real scoring job on 2,500 clothing reviews, start to fi
 test: $(VENV)/.test ## All tests
 	$(BIN)/python -m pytest
 
-.PHONY: bench bench-gradients bench-job bench-store
-bench: bench-gradients bench-job bench-store ## All benchmarks; docs/benchmarks.md has the figures taken so far
+.PHONY: bench bench-gradients bench-job bench-store bench-recovery
+bench: bench-gradients bench-job bench-store bench-recovery ## All benchmarks; docs/benchmarks.md has the figures taken so far
 bench-gradients: $(VENV)/.bench ## Per-sample gradient norms against the plain step (ARGS="--quick")
 	$(BIN)/python benchmarks/gradients.py $(ARGS)
 bench-job: $(VENV)/.test ## A whole score job against the same training without scores
 	GOMP_SPINCOUNT=20000 $(BIN)/python benchmarks/score_job.py $(ARGS)
 bench-store: $(VENV)/.test ## Memory, writes and look-ups of the score state against a hash per sample
 	$(BIN)/python benchmarks/score_store.py $(ARGS)
+bench-recovery: $(VENV)/.test ## Bytes and time of the archive; how fast verify, backup, rebuild and restore are
+	$(BIN)/python benchmarks/recovery.py $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.test ## Lint, format, types and import contracts

@@ -55,8 +55,8 @@ demo: $(VENV)/.demo ## A real scoring job on 2,500 clothing reviews, start to fi
 test: $(VENV)/.test ## All tests
 	$(BIN)/python -m pytest
 
-.PHONY: bench bench-gradients bench-job bench-store bench-api
-bench: bench-gradients bench-job bench-store bench-api ## All benchmarks; docs/benchmarks.md has the figures taken so far
+.PHONY: bench bench-gradients bench-job bench-store bench-api bench-recovery
+bench: bench-gradients bench-job bench-store bench-api bench-recovery ## All benchmarks; docs/benchmarks.md has the figures taken so far
 bench-gradients: $(VENV)/.bench ## Per-sample gradient norms against the plain step (ARGS="--quick")
 	$(BIN)/python benchmarks/gradients.py $(ARGS)
 bench-job: $(VENV)/.test ## A whole score job against the same training without scores
@@ -65,6 +65,8 @@ bench-store: $(VENV)/.test ## Memory, writes and look-ups of the score state aga
 	$(BIN)/python benchmarks/score_store.py $(ARGS)
 bench-api: $(VENV)/.test ## The hot routes against an empty FastAPI route and raw Redis (ARGS="--samples 1000000")
 	$(BIN)/python benchmarks/api.py $(ARGS)
+bench-recovery: $(VENV)/.test ## Bytes and time of the archive; how fast verify, backup, rebuild and restore are
+	$(BIN)/python benchmarks/recovery.py $(ARGS)
 
 .PHONY: chaos
 chaos: $(VENV)/.test ## A storm of kills and lost tails against the real service (ARGS="--short", "--seed 1")

@@ -63,6 +63,8 @@ REMEDIES: dict[str, str] = {
     "service_unavailable": "Redis or the sample store did not answer; try again shortly.",
     "non_finite_score": "Lower the learning rate, or look at the sample that the detail names.",
     "too_many_visits": "Send the job with `fresh`: true, which begins a new lineage.",
+    "damaged_backup": "Use another backup; nothing of this one was restored.",
+    "damaged_file": "Restore it from a backup; docs/operations.md says how.",
     "stale_worker": "Another worker has taken the job over; nothing is lost.",
 }
 
@@ -147,3 +149,7 @@ class JobFailed(GradSiftError):
 
 class StaleWorker(GradSiftError):
     """A write of a worker whose lease another worker holds now."""
+
+
+class Damaged(GradSiftError):
+    """A file of ours that is gone or was altered."""

@@ -26,6 +26,7 @@ from app.services.jobs_left import clean_up_ended, sweep
 from app.settings import Settings, get_settings
 from app.store.connections import TRANSIENT, keeps_append_only_file
 from app.store.state import open_state
+from app.store.unfinished import finish_all_writes
 
 SWEEP_SECONDS = 30.0
 log = get_logger(__name__)
@@ -43,6 +44,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         gc.collect()
         gc.freeze()  # what start-up made is never garbage: collections after it are short
         async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_finish_writes, service)
             tasks.start_soon(_keep_queue_moving, service)
             yield
             tasks.cancel_scope.cancel()
@@ -67,6 +69,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(routes.router, dependencies=[Depends(documented_key)])
     app.include_router(health.router)
     return app
+
+
+async def _finish_writes(service: Service) -> None:
+    """Makes whole what a process that died has left half written."""
+    try:
+        await to_thread.run_sync(finish_all_writes, service.state)
+    except Exception:  # the next write finishes it as well
+        log.exception("batches of writers that died could not be finished")
 
 
 async def _keep_queue_moving(service: Service) -> None:

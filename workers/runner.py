@@ -76,8 +76,16 @@ def run_claimed(state: State, settings: Settings, claim: Claim) -> bool:
             shown = JobError(code="internal_error", detail=detail, remedy=REMEDIES["internal_error"])
             ended = _end(state, lease, JobState.FAILED, error=shown)
     if ended:
+        _archive(state, claim)
         log.info("job ended", seconds=round(time.monotonic() - started, 1))
     return True
+
+
+def _archive(state: State, claim: Claim) -> None:
+    """Keeps the ended job's record as a file; of a dataset that was deleted meanwhile nothing is kept."""
+    state.archive.save_job(claim.job.id)
+    if state.datasets.by_uid(claim.dataset_uid) is None:
+        state.archive.drop(claim.job.dataset, claim.dataset_uid)
 
 
 def _end(

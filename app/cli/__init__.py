@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from app.cli import jobs, parts, samples, sets
+from app.cli import jobs, parts, recovery, samples, sets
 from app.cli.outcome import FAILED, show_error
 from app.errors import GradSiftError
 
@@ -38,6 +38,10 @@ for command in (
     jobs.jobs,
     sets.sets,
     sets.export,
+    recovery.backup,
+    recovery.restore,
+    recovery.verify,
+    recovery.rebuild,
     parts.version,
 ):
     app.command()(command)

@@ -47,8 +47,10 @@ def put_dataset(
         held = _fix_labels(state, dataset, checked) if dataset.labels is None else dataset.labels
         if _texts(held) != _texts(checked):
             raise Conflict("dataset_exists", f"dataset {name!r} exists with other labels")
-    if description is not None:
-        state.datasets.describe(dataset, description)
+    with state.datasets.writing(dataset):
+        if description is not None:
+            state.datasets.describe(dataset, description)
+        state.archive.save_manifest(dataset)
     state.make_durable(since=since)
     return state.datasets.get(name), False
 
@@ -66,9 +68,11 @@ def _make(
         created_at=now(),
     )
     state.samples.create(dataset)
-    if not state.durably(lambda: state.datasets.register(dataset)):
-        state.samples.drop(dataset)
-        return None
+    with state.datasets.writing(dataset):
+        if not state.durably(lambda: state.datasets.register(dataset)):
+            state.samples.drop(dataset)
+            return None
+        state.archive.save_manifest(dataset)
     return dataset
 
 
@@ -87,7 +91,9 @@ def _fix_labels(state: State, dataset: Dataset, labels: tuple[Label, ...]) -> tu
                 f"samples of {dataset.name!r} have labels that are not listed: {', '.join(left_out[:5])}",
                 remedy="Name every label that is in use, or send those samples again with another one.",
             )
-        return state.datasets.fix_labels(dataset, labels)
+        fixed = state.datasets.fix_labels(dataset, labels)
+        state.archive.save_manifest(dataset)
+        return fixed
 
 
 def _texts(labels: tuple[Label, ...]) -> list[str]:
@@ -124,6 +130,7 @@ def delete_dataset(state: State, settings: Settings, dataset: Dataset) -> None:
         state.durably(lambda: state.datasets.forget(dataset))
         state.samples.drop(dataset)
         state.responses.drop(dataset.uid)
+        state.archive.drop(dataset.name, dataset.uid)
     for job_id in job_ids:
         clean_up_ended(state, settings, job_id)
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
 import pyarrow as pa
 
 from app.contracts import Dataset
@@ -16,10 +14,12 @@ from app.errors import NotFound
 from app.services.rows import RowError, SampleRow, check_row, known_labels, stored_label
 from app.services.streams import Decoded
 from app.settings import Settings
+from app.store.content import attributes_digest, content_digest
 from app.store.ids import IdEntry
 from app.store.layout import GENERATIONS
 from app.store.samples import SCHEMA, StoredLabel
 from app.store.state import State
+from app.store.unfinished import writing_samples
 
 REJECTIONS_LISTED = 10_000
 
@@ -50,16 +50,14 @@ class _Checked:
     label: StoredLabel | None
 
     def content_digest(self) -> int:
-        """Of what a score belongs to: it changes, and the score is void."""
         row = self.row
         label = None if self.label is None else self.label.text
-        return _digest((row.text, row.text_pair, label, row.split), 8) or 1
+        return content_digest(row.text, row.text_pair, label, row.split)
 
     def attributes_digest(self) -> int:
         number = self.label is not None and self.label.number
         group = None if self.row.group is None else str(self.row.group)
-        meta = json.dumps(self.row.meta, sort_keys=True)  # whole numbers of any length, unlike msgpack
-        return _digest((number, group, self.row.weight, meta), 4)
+        return attributes_digest(number, group, self.row.weight, self.row.meta)
 
 
 class Ingest:
@@ -102,14 +100,16 @@ class Ingest:
     def _store(self, batch: Sequence[_Checked]) -> None:
         state, dataset = self._state, self._dataset
         since = state.durability.incarnation()
-        with state.datasets.writing(dataset):
+        ids = [one.row.id for one in batch]
+        with writing_samples(state, dataset):
             known_ordinals = state.datasets.next_ordinal(dataset)
-            entries = state.ids.assign(dataset, [one.row.id for one in batch])
-            if any(entry.ordinal >= known_ordinals for entry in entries):
-                # The ordinals must never be given again, also if Redis dies after the rows are stored.
-                state.make_durable(since=since)
+            state.journal.begin(dataset.uid, ids)
+            entries = state.ids.assign(dataset, ids)
             changes, unchanged = self._changes(batch, entries)
             if changes:
+                # The ordinals must never be given again, also if Redis dies after the rows are stored; and
+                # whoever comes then must find in the journal what may be half done.
+                state.make_durable(since=since)
                 rows = _table([(one, new) for one, _, new in changes])
                 all_new = all(old.ordinal >= known_ordinals for _, old, _ in changes)
                 state.samples.write(dataset, rows, all_new=all_new)
@@ -117,6 +117,7 @@ class Ingest:
                 state.ids.commit(dataset, [(one.row.id, new) for one, _, new in changes], versions)
                 state.make_durable(since=since)
                 state.samples.compact_if_scattered(dataset)
+            state.journal.end(dataset.uid)
         self.report.created += sum(not old.stored for _, old, _ in changes)
         self.report.updated += sum(old.stored for _, old, _ in changes)
         self.report.unchanged += unchanged
@@ -145,23 +146,24 @@ def delete_sample(state: State, dataset: Dataset, sample_id: str) -> None:
         NotFound: there is no such sample.
     """
     since = state.durability.incarnation()
-    with state.datasets.writing(dataset):
+    with writing_samples(state, dataset):
         entry = state.ids.find(dataset, sample_id)
         if entry is None:
             raise NotFound("unknown_sample", f"dataset {dataset.name!r} has no sample {sample_id!r}")
+        if entry.ordinal + 1 == state.datasets.next_ordinal(dataset):
+            state.archive.save_manifest(dataset)  # no row will show any more that this ordinal was given
+        state.journal.begin(dataset.uid, [sample_id])
+        state.make_durable(since=since)
         state.samples.delete(dataset, entry.ordinal)
         state.ids.commit(dataset, [(sample_id, None)], state.sets.numbers(dataset))
         state.make_durable(since=since)
+        state.journal.end(dataset.uid)
 
 
 def _next_entry(one: _Checked, old: IdEntry) -> IdEntry:
     content = one.content_digest()
     generation = old.generation + (old.stored and content != old.content)
     return IdEntry(old.ordinal, generation, content, one.attributes_digest())
-
-
-def _digest(parts: object, size: int) -> int:
-    return int.from_bytes(hashlib.blake2b(msgspec.msgpack.encode(parts), digest_size=size).digest(), "little")
 
 
 def _table(rows: Sequence[tuple[_Checked, IdEntry]]) -> pa.Table:

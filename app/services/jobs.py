@@ -56,6 +56,7 @@ def create_job(
     job_id = new_job_id()
     job, created = state.durably(lambda: state.jobs.create(dataset, kind, model, shown, key, job_id))
     if created:
+        state.archive.save_job(job.id)
         hint()
     return job, created
 

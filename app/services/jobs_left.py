@@ -26,12 +26,15 @@ def sweep(state: State, settings: Settings) -> None:
 
 
 def clean_up_ended(state: State, settings: Settings, job_id: str) -> None:
-    """Removes checkpoints and frees the version of the samples that an ended job read.
+    """Archives the record of an ended job, removes its checkpoints, frees the version of the samples it read.
 
     A job that has not ended is left alone.
     """
     job = state.jobs.get(job_id)
-    if not job.state.ended or job.attempt == 0:
+    if not job.state.ended:
+        return
+    state.archive.save_job(job_id)
+    if job.attempt == 0:
         return
     ArtifactStore(settings.data_url, job_id).remove_all()
     dataset = state.datasets.by_uid(state.jobs.dataset_uid(job_id))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -64,11 +64,7 @@ class DatasetStore:
         raw = cast("dict[bytes, bytes]", self._client.hgetall(self._keys.dataset(uid).meta))
         if b"name" not in raw:
             return None
-        if int(raw.get(b"format", 1)) != STATE_FORMAT:
-            raise other_format(int(raw.get(b"format", 1)))
-        meta = {key.decode(): value.decode() for key, value in raw.items()}
-        labels = json.loads(meta["labels"]) if "labels" in meta else None
-        return Dataset.model_validate({**meta, "labels": labels})
+        return dataset_of({key.decode(): value.decode() for key, value in raw.items()})
 
     def next_ordinal(self, dataset: Dataset) -> int:
         """How many ordinals have been given out so far."""
@@ -93,7 +89,7 @@ class DatasetStore:
             self._client.hdel(self._keys.datasets, dataset.name)
         self._client.delete(keys.meta)
         found = self._client.scan_iter(match=f"{keys.base}:*", count=2000)
-        for batch in _batches((key for key in found if key.decode() != keys.write_lock), 1000):
+        for batch in batches((key for key in found if key.decode() != keys.write_lock), 1000):
             self._client.unlink(*batch)
 
     @contextmanager
@@ -149,6 +145,19 @@ class DatasetStore:
         refuse_unless(answer, b"taken")
 
 
+def dataset_of(meta: Mapping[str, str]) -> Dataset:
+    """The dataset that a meta hash describes.
+
+    Raises:
+        ValueError: it describes none.
+        Conflict: `state_format`; another version of the service wrote it.
+    """
+    if int(meta.get("format", 1)) != STATE_FORMAT:
+        raise other_format(int(meta.get("format", 1)))
+    labels = json.loads(meta["labels"]) if "labels" in meta else None
+    return Dataset.model_validate({**meta, "labels": labels})
+
+
 def refuse_unless(answer: bytes, wanted: bytes) -> None:
     """Turns a script's refusal into an error."""
     if answer == b"gone":
@@ -161,7 +170,8 @@ def _text(value: object) -> str:
     return cast("bytes", value).decode()
 
 
-def _batches(items: Iterator[bytes], size: int) -> Iterator[list[bytes]]:
+def batches(items: Iterator[bytes], size: int) -> Iterator[list[bytes]]:
+    """Like `itertools.batched` of Python 3.12."""
     batch: list[bytes] = []
     for item in items:
         batch.append(item)

@@ -11,7 +11,7 @@ import redis
 
 from app.contracts import Dataset
 from app.store.keys import Keys
-from app.store.layout import ENTRIES_A_BUCKET, ENTRY
+from app.store.layout import ENTRIES_A_BUCKET, ENTRY, FIRST_SEGMENT, IDS_A_BUCKET, SEGMENT_GROWTH
 from app.store.scripts import Scripts, Value
 
 
@@ -50,6 +50,30 @@ def pack_crcs(ids: Sequence[str]) -> bytes:
     return struct.pack(f"<{len(ids)}I", *[crc32(sample_id.encode()) for sample_id in ids])
 
 
+IDS_A_CALL = 1_000
+"""Looked up in one script: the server answers nobody else meanwhile."""
+
+
+def segment_of(ordinal: int) -> int:
+    """The segment of the index that holds an ordinal."""
+    segment, end = 0, FIRST_SEGMENT
+    while ordinal >= end:
+        segment, end = segment + 1, end * SEGMENT_GROWTH
+    return segment
+
+
+def segment_buckets(segment: int) -> int:
+    end: int = FIRST_SEGMENT * SEGMENT_GROWTH**segment
+    start = 0 if segment == 0 else end // SEGMENT_GROWTH
+    return (end - start) // IDS_A_BUCKET
+
+
+def index_place(sample_id: str, ordinal: int) -> tuple[str, int]:
+    """Where the index leads from an id to its ordinal: `<segment>:<bucket>`, and 12 bits of its CRC-32."""
+    crc, segment = crc32(sample_id.encode()), segment_of(ordinal)
+    return f"{segment}:{crc % segment_buckets(segment)}", crc >> 20
+
+
 class IdStore:
     def __init__(self, client: redis.Redis, keys: Keys) -> None:
         self._client = client
@@ -65,13 +89,31 @@ class IdStore:
 
     def find(self, dataset: Dataset, sample_id: str) -> IdEntry | None:
         """The entry of a stored sample; None for an id that is unknown or deleted."""
+        entry = self.entries(dataset, [sample_id])[0]
+        return entry if entry is not None and entry.stored else None
+
+    def entries(self, dataset: Dataset, ids: Sequence[str]) -> list[IdEntry | None]:
+        """The entry of every id, that of one which is given but not stored too; None where it is unknown."""
         keys = self._keys.dataset(dataset.uid)
-        args: list[Value] = [keys.index_prefix(), keys.entries_prefix(), pack_crcs([sample_id]), sample_id]
-        raw = self._scripts.run("ids_find", [keys.meta], args)
-        if raw is None:
-            return None
-        entry = IdEntry.unpack(*raw)
-        return entry if entry.stored else None
+        found: list[IdEntry | None] = []
+        for start in range(0, len(ids), IDS_A_CALL):
+            some = ids[start : start + IDS_A_CALL]
+            args: list[Value] = [keys.index_prefix(), keys.entries_prefix(), pack_crcs(some), *some]
+            raw = iter(self._scripts.run("ids_find", [keys.meta], args))
+            found += [
+                None if entry is None else IdEntry.unpack(at, entry)
+                for at, entry in zip(raw, raw, strict=True)
+            ]
+        return found
+
+    def restore(self, dataset: Dataset, entries: Sequence[tuple[str, IdEntry]]) -> None:
+        """Writes entries of a dataset that has none of them; to be called in the order of the ordinals."""
+        keys = self._keys.dataset(dataset.uid)
+        crcs = pack_crcs([sample_id for sample_id, _ in entries])
+        args: list[Value] = [keys.index_prefix(), keys.entries_prefix(), crcs]
+        for sample_id, entry in entries:
+            args += [entry.ordinal, entry.pack() + sample_id.encode()]
+        self._scripts.run("ids_restore", [keys.meta], args)
 
     def commit(
         self, dataset: Dataset, changes: Sequence[tuple[str, IdEntry | None]], versions: Sequence[int]

@@ -124,6 +124,11 @@ class DatasetKeys:
         """String with expiry: who changes the samples now."""
         return f"{self.base}:lock"
 
+    @property
+    def journal(self) -> str:
+        """String: ids of the batch that is being written, as JSON; left behind only by a writer that died."""
+        return f"{self.base}:writing"
+
     # -- ids ---------------------------------------------------------------------------------------------
     def index_prefix(self) -> str:
         """Before `<segment>:<bucket>`. Hash: 12 bits of an id's CRC-32 → ordinals of such ids, "5" or "5,9".

@@ -103,7 +103,9 @@ def empty_records(count: int) -> Records:
     return records
 
 
-def merge_visits(records: Records, rows: NDArray[np.int64], visits: Visits, *, at: int) -> None:
+def merge_visits(
+    records: Records, rows: NDArray[np.int64], visits: Visits, *, at: int | NDArray[np.uint32]
+) -> None:
     """Adds one visit to each of `records[rows]`, in place.
 
     A record of an older generation of the sample starts anew: its visits belong to other content. Means and
@@ -114,7 +116,7 @@ def merge_visits(records: Records, rows: NDArray[np.int64], visits: Visits, *, a
         records: (m,) of dtype RECORD.
         rows: (n,) positions in `records`, no position twice.
         visits: the n visits.
-        at: unix time in seconds.
+        at: unix time in seconds, one for all or (n,).
 
     Raises:
         Unrecordable: `non_finite_score` or `too_many_visits`; `records` are as they were.

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from app.store.artifacts import Folder
 from app.store.locations import filesystem, is_url, join_location, remove_tree
 
 FOLDER = "responses"
@@ -51,9 +52,19 @@ class ResponseStore:
         store, folder = filesystem(join_location(self._data_url, FOLDER, dataset_uid, lineage))
         return pq.read_table(f"{folder}/run-{runs[-1]:06}-dim-{dim}.parquet", filesystem=store)
 
+    def folder(self, dataset_uid: str) -> Folder:
+        """All of a dataset, for those who copy it: `<lineage>/run-….parquet`."""
+        return Folder(join_location(self._data_url, FOLDER, dataset_uid))
+
     def drop(self, dataset_uid: str) -> None:
         """Removes all of a dataset."""
         remove_tree(join_location(self._data_url, FOLDER, dataset_uid))
+
+    @staticmethod
+    def run_of(file: str) -> int | None:
+        """The run that a file of a lineage belongs to."""
+        found = _NAME.fullmatch(file)
+        return None if found is None else int(found[1])
 
     def _runs(self, dataset_uid: str, lineage: str, dim: int, *, below: int) -> list[int]:
         store, folder = filesystem(join_location(self._data_url, FOLDER, dataset_uid, lineage))

@@ -92,6 +92,12 @@ class SampleStore:
                 "service_unavailable", f"the sample store cannot be written: {error}"
             ) from error
 
+    def restore(self, dataset: Dataset, rows: Iterator[pa.RecordBatch]) -> None:
+        """Makes the table of a dataset with these rows in it."""
+        reader = pa.RecordBatchReader.from_batches(SCHEMA, rows)
+        table = lance.write_dataset(reader, self.location(dataset), mode="create")
+        table.create_scalar_index("ordinal", "BTREE")
+
     def drop(self, dataset: Dataset) -> None:
         remove_tree(self.location(dataset))
 
@@ -168,11 +174,29 @@ class SampleStore:
         rows: list[dict[str, Any]] = found.to_pylist()
         return rows
 
+    def between(
+        self, dataset: Dataset, first: int, stop: int, columns: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        """The rows of ordinals `first` … `stop` − 1, in their order."""
+        condition = f"ordinal >= {first} AND ordinal < {stop}"
+        with self._opened(dataset) as table:
+            found = table.to_table(columns=list(columns), filter=condition).sort_by("ordinal")
+        rows: list[dict[str, Any]] = found.to_pylist()
+        return rows
+
     def generations(self, dataset: Dataset) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
         """Ordinal and generation of every sample."""
         with self._opened(dataset) as table:
             found = table.to_table(columns=["ordinal", "generation"])
         return found["ordinal"].to_numpy(), found["generation"].to_numpy().astype(np.uint32)
+
+    def count(self, dataset: Dataset) -> int:
+        with self._opened(dataset) as table:
+            return int(table.count_rows())
+
+    def highest_ordinal(self, dataset: Dataset) -> int:
+        """-1 where there is no sample."""
+        return int(self.generations(dataset)[0].max(initial=-1))
 
     def counts(self, dataset: Dataset) -> list[dict[str, Any]]:
         """Rows by split and label: `{"split", "label", "label_number", "count_all"}`."""

@@ -97,7 +97,7 @@ class SetStore:
 
     def _write_chunks(self, keys: DatasetKeys, version: int, placement: Placement, token: int) -> None:
         given = max(self._ordinals(keys), int(placement.ordinals.max(initial=-1)) + 1)
-        chunks = _chunks(keys, version, placement, given)
+        chunks = version_chunks(keys, version, placement, given)
         while some := list(islice(chunks, CHUNKS_A_CALL)):
             pipe = self._client.pipeline(transaction=False)
             for key, chunk in some:
@@ -110,7 +110,7 @@ class SetStore:
         for old in self._numbers(keys):
             if old > current - self._versions_kept:
                 continue
-            held = _chunk_keys(keys, old, self._ordinals(keys))
+            held = chunk_keys(keys, old, self._ordinals(keys))
             while some := list(islice(held, 1000)):
                 self._client.unlink(*some)
             voids = (_void_field(old, name) for name in SetName)
@@ -195,23 +195,25 @@ class SetStore:
         return int(self._client.hget(keys.meta, "next_ordinal") or 0)
 
 
-def _chunk_keys(keys: DatasetKeys, version: int, ordinals: int) -> Iterator[str]:
+def chunk_keys(keys: DatasetKeys, version: int, ordinals: int) -> Iterator[str]:
     """Every key that a version over so many ordinals may have."""
     yield from (keys.column(version, at) for at in range(0, ordinals, CELLS_A_CHUNK))
     for name in SetName:
         yield from (keys.members(version, name, row) for row in range(0, ordinals, MEMBERS_A_CHUNK))
 
 
-def _chunks(
-    keys: DatasetKeys, version: int, placement: Placement, ordinals: int
+def version_chunks(
+    keys: DatasetKeys, version: int, placement: Placement, ordinals: int = 0
 ) -> Iterator[tuple[str, bytes]]:
-    """All chunks of a version, empty ones too: an attempt that ended before may have left others there."""
+    """All chunks of a version, empty ones up to so many ordinals too: an attempt that ended before may have
+    left others there."""
     column = _column(placement)
+    ordinals = max(ordinals, len(column))
     chunks = [column[at : at + CELLS_A_CHUNK] for at in range(0, ordinals, CELLS_A_CHUNK)]
     for name in SetName:
         members = placement.ordinals[placement.sets == CODE_BY_SET[name]].astype(MEMBER)
         chunks += [members[row : row + MEMBERS_A_CHUNK] for row in range(0, ordinals, MEMBERS_A_CHUNK)]
-    for key, chunk in zip(_chunk_keys(keys, version, ordinals), chunks, strict=True):
+    for key, chunk in zip(chunk_keys(keys, version, ordinals), chunks, strict=True):
         yield key, chunk.tobytes()
 
 

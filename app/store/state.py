@@ -9,11 +9,13 @@ from typing import TypeVar
 import redis
 
 from app.settings import Settings
+from app.store.archive import Archive
 from app.store.connections import connect
 from app.store.datasets import DatasetStore
 from app.store.durability import Durability
 from app.store.ids import IdStore
 from app.store.jobs import JobStore
+from app.store.journal import WriteJournal
 from app.store.keys import Keys
 from app.store.lookups import Lookups
 from app.store.responses import ResponseStore
@@ -37,6 +39,8 @@ class State:
     jobs: JobStore
     responses: ResponseStore
     durability: Durability
+    journal: WriteJournal
+    archive: Archive
 
     def make_durable(self, *, since: str | None = None) -> None:
         """Returns when everything written so far would survive a power cut; see `Durability.sync`."""
@@ -67,4 +71,6 @@ def open_state(settings: Settings, *, outage_seconds: float = 1.0, waits_for_roo
         jobs=JobStore(client, keys),
         responses=ResponseStore(settings.data_url),
         durability=durability,
+        journal=WriteJournal(client, keys),
+        archive=Archive(client, keys, settings.data_url),
     )

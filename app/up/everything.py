@@ -47,7 +47,7 @@ def run_up(
     """
     refuse_open_bind(host, settings)
     commands = _own_commands() if commands is None else commands
-    directory, data_url = _where(settings, data_dir)
+    directory, data_url = where_state_lives(settings, data_dir)
     lock = DirectoryLock(directory)
     lock.acquire()
     try:
@@ -89,7 +89,7 @@ def external_redis(settings: Settings) -> bool:
     return "redis_url" in settings.model_fields_set
 
 
-def _where(settings: Settings, data_dir: Path | None) -> tuple[Path, str]:
+def where_state_lives(settings: Settings, data_dir: Path | None) -> tuple[Path, str]:
     """The directory of the lock and the embedded server, and the place of the samples."""
     if data_dir is None and "://" in settings.data_url:
         return Path(DEFAULT_DATA_DIR).absolute(), settings.data_url

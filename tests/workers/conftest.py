@@ -107,19 +107,19 @@ def bench(state: State, settings: Settings, tiny_model: Path) -> Bench:
 
 @pytest.fixture
 def make_rows() -> Callable[[int], list[Row]]:
+    return short_reviews
+
+
+def short_reviews(count: int) -> list[Row]:
     """n short reviews of two labels."""
-
-    def make(count: int) -> list[Row]:
-        words = (
-            ("lovely soft dress", 1),
-            ("awful rough coat return", 0),
-            ("good fit", 1),
-            ("bad size not good", 0),
-        )
-        rows = []
-        for i in range(count):
-            text, label = words[i % len(words)]
-            rows.append({"id": f"s{i:04}", "text": f"{text} {'very ' * (i % 5)}{i}", "label": label})
-        return rows
-
-    return make
+    words = (
+        ("lovely soft dress", 1),
+        ("awful rough coat return", 0),
+        ("good fit", 1),
+        ("bad size not good", 0),
+    )
+    rows = []
+    for i in range(count):
+        text, label = words[i % len(words)]
+        rows.append({"id": f"s{i:04}", "text": f"{text} {'very ' * (i % 5)}{i}", "label": label})
+    return rows

@@ -7,20 +7,17 @@ its tail gets the shards again; a worker that was replaced is refused by its fen
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from app.errors import StaleWorker, Unavailable
+from app.store.deltas import LAST_STEP
 from app.store.layout import RECORD, SHARD_RECORDS
 from app.store.records import Ledger, Records, Visits, empty_records, merge_visits
 from app.store.scores import ScoreStore, shard_count
 from app.store.state import State
 
-LAST_STEP = 2**32 - 1
-"""The step of a run's final write: beyond every other, so that it replaces what an earlier attempt left."""
 FINAL_WRITES = 5
 
 
@@ -57,16 +54,25 @@ class ScoreBook:
         self._touched: set[int] = set()
         self._dirty: set[int] = set()
 
-    def add(self, visits: Visits) -> None:
-        """Merges one step's visits. Raises `Unrecordable`, and then none of them is merged."""
+    @property
+    def touched(self) -> frozenset[int]:
+        """The shards that the final write covers."""
+        return frozenset(self._touched)
+
+    def add(self, visits: Visits, *, at: int) -> None:
+        """Merges one step's visits, made at this unix time.
+
+        Raises:
+            Unrecordable: and then none of them is merged.
+        """
         shards = set(np.unique(visits.ordinals // SHARD_RECORDS).tolist())
-        merge_visits(self.records, visits.ordinals, visits, at=int(time.time()))
+        merge_visits(self.records, visits.ordinals, visits, at=at)
         self._dirty |= shards
         self._touched |= shards
 
-    def touch(self, ordinals: NDArray[np.int64]) -> None:
-        """Counts these ordinals' shards among those that the final write covers."""
-        self._touched |= set(np.unique(ordinals // SHARD_RECORDS).tolist())
+    def touch(self, shards: Iterable[int]) -> None:
+        """Counts these shards among those that the final write covers."""
+        self._touched |= set(shards)
 
     def flush(self, step: int) -> None:
         """Writes the shards that changed since the last flush, as of this step.

@@ -28,6 +28,7 @@ class Checkpoint:
     records: Records
     step: int
     history: dict[str, Any]
+    visits: dict[str, Any]
     responses: dict[str, Any] | None
 
 
@@ -54,12 +55,14 @@ class Checkpoints:
         *,
         step: int,
         history: dict[str, Any],
+        visits: dict[str, Any],
         responses: dict[str, Any] | None,
     ) -> None:
+        """`history` and `visits`: what the epochs came to, and the visits of the one that has not ended."""
         started = time.monotonic()
         buffer = io.BytesIO()
         packed = torch.from_numpy(np.frombuffer(bytearray(pack_records(records)), dtype=np.uint8))
-        held = {"training": training, "records": packed, "step": step, "history": history}
+        held = {"training": training, "records": packed, "step": step, "history": history, "visits": visits}
         torch.save(held | {"responses": responses}, buffer)
         self._artifacts.write(CHECKPOINT, buffer.getbuffer())
         self._written = time.monotonic()
@@ -78,8 +81,12 @@ class Checkpoints:
         except (RuntimeError, EOFError) as error:
             log.warning("the checkpoint cannot be read; the job starts again", error=str(error))
             return None
+        if "visits" not in held:
+            log.warning("the checkpoint is of an older version; the job starts again")
+            return None
         records = unpack_records(held["records"].numpy().tobytes(), ordinals)
-        return Checkpoint(held["training"], records, held["step"], held["history"], held.get("responses"))
+        responses = held.get("responses")
+        return Checkpoint(held["training"], records, held["step"], held["history"], held["visits"], responses)
 
     def save_base(self, records: Records) -> None:
         used = int(records["visits"].nonzero()[0].max(initial=-1)) + 1

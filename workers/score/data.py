@@ -70,7 +70,7 @@ def load_job_data(state: State, dataset: Dataset, version: int, params: ScorePar
         list(state.samples.scan(dataset, version, COLUMNS)),
         schema=state.samples.table(dataset, version).to_table(columns=list(COLUMNS), limit=0).schema,
     ).sort_by("ordinal")
-    classes = dataset.labels or state.datasets.fix_labels(dataset, _labels_of(table))
+    classes = dataset.labels or _fix_labels(state, dataset, _labels_of(table))
     index_of = {StoredLabel.of(label).text: index for index, label in enumerate(classes)}
     labels = np.array([index_of.get(text, -1) for text in table["label"].to_pylist()], dtype=np.int64)
     splits = np.array(table["split"].to_pylist(), dtype=object)
@@ -86,6 +86,13 @@ def load_job_data(state: State, dataset: Dataset, version: int, params: ScorePar
         return JobData(train, None, "none", classes, skipped)
     cut, left = train.take(np.flatnonzero(held_out)), train.take(np.flatnonzero(~held_out))
     return JobData(left, cut, "cut", classes, skipped)
+
+
+def _fix_labels(state: State, dataset: Dataset, labels: tuple[Label, ...]) -> tuple[Label, ...]:
+    with state.datasets.writing(dataset):
+        fixed = state.datasets.fix_labels(dataset, labels)
+        state.archive.save_manifest(dataset)
+    return fixed
 
 
 def _labels_of(table: pa.Table) -> tuple[Label, ...]:

@@ -31,9 +31,13 @@ def open_lineage(
     lineage_id, run = state.jobs.remember(claim, "run", [proposed.id, proposed.runs + 1])
     lineage = state.datasets.lineage(dataset, lineage_id) or mine
     lineage = lineage.model_copy(update={"runs": max(lineage.runs, run)})
-    state.datasets.save_lineage(dataset, lineage, claim.token)
-    state.datasets.show_lineage_if_first(dataset, lineage)
+    with state.datasets.writing(dataset):
+        state.archive.of_dataset(dataset).save_lineage(lineage)
+        state.datasets.save_lineage(dataset, lineage, claim.token)
+        state.datasets.show_lineage_if_first(dataset, lineage)
+        state.archive.save_manifest(dataset)
     state.jobs.set_lineage(claim, lineage.id)
+    state.archive.save_job(claim.job.id)
     return lineage, run
 
 

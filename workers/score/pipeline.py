@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-import errno
 import math
 import time
 from collections import Counter
 from typing import Any
 
 from app.contracts import Dataset, Lineage, Progress, ScoreParams, SetVersion
-from app.errors import Conflict, NotFound, StaleWorker
+from app.errors import Conflict, JobFailed, NotFound, StaleWorker
 from app.logs import get_logger
 from app.settings import Settings
 from app.store.artifacts import ArtifactStore
+from app.store.layout import SHARD_RECORDS
 from app.store.model_places import find_model
 from app.store.records import Records
 from app.store.state import State
 from models.batching import LabelledTexts, tokenize
 from models.encoders import LoadedClassifier, load_classifier
 from models.encoders.adapters import LoraSettings, adapter_values, add_lora
+from models.errors import ModelError
 from models.gradients.native import use_kernels
 from models.training import ScoringRun, TrainingConfig, pick_device
-from workers.lease import JobLease
+from workers.lease import JobCancelled, JobLease
 from workers.score.book import ScoreBook
 from workers.score.checkpoint import Checkpoints
 from workers.score.data import JobData, Rows, load_job_data
+from workers.score.epoch_visits import EpochVisits
 from workers.score.history import EpochHistory
 from workers.score.lineages import open_lineage
 from workers.score.responses import ResponseBook
+from workers.score.room import when_there_is_room
 from workers.score.sets import publish_sets
+from workers.score.settled import settled_records, unsettled_shards
 from workers.score.training import ScoreTraining
 
-ROOM_SECONDS = 1.0
 log = get_logger(__name__)
 
 
@@ -64,12 +67,16 @@ class ScoreJob:
         lineage, run_number = open_lineage(self._state, dataset, self._claim, self._params, classifier)
         self._phase("tokenizing")
         run = self._training_run(classifier, data)
-        training, book, history = self._resume_or_begin(dataset, lineage, run_number, run, data)
-        training.go(self._lease, self._settings)
+        training, book, history, visits = self._resume_or_begin(dataset, lineage, run_number, run, data)
+        try:
+            training.go(self._lease, self._settings)
+        except (JobCancelled, JobFailed, ModelError):
+            self._close_run(book, visits)  # the visits until here count
+            raise
         self._phase("sets", step=training.last_step, total=run.total_steps)
 
         def finish() -> tuple[dict[str, Any], SetVersion]:
-            book.close()
+            self._close_run(book, visits)
             response = self._keep_responses(dataset, lineage, run_number, training.responses, data)
             return response, self._publish(dataset, lineage, book)
 
@@ -153,9 +160,11 @@ class ScoreJob:
 
     def _resume_or_begin(
         self, dataset: Dataset, lineage: Lineage, run_number: int, run: ScoringRun, data: JobData
-    ) -> tuple[ScoreTraining, ScoreBook, EpochHistory]:
+    ) -> tuple[ScoreTraining, ScoreBook, EpochHistory, EpochVisits]:
         """Goes on from the checkpoint; without one, from the records that the job first found."""
-        ordinals = self._state.datasets.next_ordinal(dataset)
+        state = self._state
+        ordinals = state.datasets.next_ordinal(dataset)
+        unsettled = unsettled_shards(state, dataset, lineage.id, ordinals, run_number)
         checkpoint = self._checkpoints.load(ordinals)
         responses = self._responses(dataset, lineage, run_number, data, ordinals)
         if checkpoint is not None:
@@ -165,9 +174,9 @@ class ScoreJob:
             log.info("job resumes", step=checkpoint.step, of=run.total_steps)
             records = checkpoint.records
         else:
-            records = self._base(dataset, lineage, run_number, ordinals)
+            records = self._base(dataset, lineage, run_number, ordinals, unsettled)
         book = ScoreBook(
-            self._state,
+            state,
             dataset_uid=dataset.uid,
             lineage=lineage.id,
             fence=self._claim.token,
@@ -175,13 +184,21 @@ class ScoreJob:
             records=records,
             hold=lambda: self._hold(dataset),
         )
-        book.touch(data.train.ordinals)
+        book.touch((data.train.ordinals // SHARD_RECORDS).tolist())
+        book.touch(unsettled)
         history = EpochHistory(None if checkpoint is None else checkpoint.history)
-        from_step = 0 if checkpoint is None else checkpoint.step
-        training = ScoreTraining(
-            run, book, responses, data.train, self._checkpoints, history, from_step=from_step
+        visits = EpochVisits(
+            state.archive.of_dataset(dataset).deltas(lineage.id),
+            run=run_number,
+            fence=self._claim.token,
+            job=self._claim.job.id,
+            state=None if checkpoint is None else checkpoint.visits,
         )
-        return training, book, history
+        step = 0 if checkpoint is None else checkpoint.step
+        training = ScoreTraining(
+            run, book, responses, data.train, self._checkpoints, history, visits, from_step=step
+        )
+        return training, book, history, visits
 
     def _responses(
         self, dataset: Dataset, lineage: Lineage, run_number: int, data: JobData, ordinals: int
@@ -206,30 +223,25 @@ class ScoreJob:
         place = self._state.responses.write(dataset.uid, lineage.id, run_number, book.dim, book.table())
         return {"response": {"artifact": place, **book.summary(data.train.ordinals)}}
 
-    def _base(self, dataset: Dataset, lineage: Lineage, run_number: int, ordinals: int) -> Records:
-        """The records that the job first found: kept by its first attempt, or read now.
+    def _base(
+        self, dataset: Dataset, lineage: Lineage, run_number: int, ordinals: int, unsettled: set[int]
+    ) -> Records:
+        """The records that the job first found: kept by its first attempt, or settled now.
 
-        Raises:
-            StaleWorker: what stands in Redis holds visits of this very run: another attempt has begun since.
+        Without them no later attempt could tell old visits from new ones.
         """
         kept = self._checkpoints.load_base(ordinals)
         if kept is not None:
             return kept
-        records = self._state.scores.read_all(dataset.uid, lineage.id, ordinals, before_run=run_number)
-        self._keep_base(records)
+        records = settled_records(self._state, dataset, lineage.id, ordinals, unsettled, run=run_number)
+        when_there_is_room(self._lease, lambda: self._checkpoints.save_base(records))
         return records
 
-    def _keep_base(self, records: Records) -> None:
-        """Without it no later attempt could tell old visits from new ones: waits while the disk is full."""
-        while True:
-            try:
-                return self._checkpoints.save_base(records)
-            except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                    raise
-                log.warning("the job waits for room on the disk", error=str(error))
-            self._lease.check()
-            time.sleep(ROOM_SECONDS)
+    def _close_run(self, book: ScoreBook, visits: EpochVisits) -> None:
+        """Makes Redis and the files agree on what the run came to."""
+        when_there_is_room(self._lease, visits.end_broken_epoch)
+        book.close()
+        when_there_is_room(self._lease, lambda: visits.close(book.touched))
 
 
 def _training_config(params: ScoreParams) -> TrainingConfig:

@@ -28,6 +28,7 @@ def publish_sets(
     with state.datasets.writing(dataset):
         newest = next(iter(state.sets.versions(dataset)), None)
         if newest is not None and newest.job == claim.job.id:
+            state.archive.save_manifest(dataset)
             return newest
         placement = _place(state, dataset, params, records)
         version = SetVersion(
@@ -42,7 +43,11 @@ def publish_sets(
                 for code, name in enumerate(SetName, 1)
             },
         )
+        archive = state.archive.of_dataset(dataset)
+        archive.save_version(version, placement, token=claim.token)
         state.sets.publish(dataset.uid, version, placement, token=claim.token)
+        state.archive.save_manifest(dataset)
+        archive.keep_versions(set(state.sets.numbers(dataset)))
     return version
 
 

@@ -17,9 +17,11 @@ from workers.lease import JobInterrupted, JobLease
 from workers.score.book import ScoreBook
 from workers.score.checkpoint import Checkpoints
 from workers.score.data import Rows
+from workers.score.epoch_visits import EpochVisits
 from workers.score.history import EpochHistory
 from workers.score.pace import Pace
 from workers.score.responses import ResponseBook
+from workers.score.room import when_there_is_room
 
 NAMED_SAMPLES = 5
 log = get_logger(__name__)
@@ -34,6 +36,7 @@ class ScoreTraining:
         train: Rows,
         checkpoints: Checkpoints,
         history: EpochHistory,
+        visits: EpochVisits,
         *,
         from_step: int,
     ) -> None:
@@ -43,6 +46,7 @@ class ScoreTraining:
         self._train = train
         self._checkpoints = checkpoints
         self._history = history
+        self._visits = visits
         self.last_step = from_step
 
     def go(self, lease: JobLease, settings: Settings) -> None:
@@ -53,7 +57,8 @@ class ScoreTraining:
         try:
             for result in self._steps():
                 self._record(result)
-                self._history.add(result)
+                if result.epoch_ended:
+                    when_there_is_room(lease, self._visits.end_epoch)
                 self.last_step = result.step
                 pace.add(result.step, len(result.signals))
                 if time.monotonic() - flushed >= settings.flush_seconds:
@@ -74,6 +79,7 @@ class ScoreTraining:
                 self._book.records,
                 step=self.last_step,
                 history=self._history.state(),
+                visits=self._visits.state(),
                 responses=None if self.responses is None else self.responses.state(),
             )
         except OSError as error:
@@ -81,10 +87,10 @@ class ScoreTraining:
             self._checkpoints.postpone()
 
     def _record(self, result: StepResult) -> None:
-        """Adds a step's visits to the book; a failure that names visits names the samples instead."""
-        visits = _visits(result, self._train)
+        """One step's visits, into the book and the epoch's file; a failure names their samples."""
+        visits, at = _visits(result, self._train), int(time.time())
         try:
-            self._book.add(visits)
+            self._book.add(visits, at=at)
         except Unrecordable as error:
             positions = result.signals.positions[list(error.positions)].tolist()
             raise self._naming(positions, error.code, error.detail, error.remedy) from error
@@ -92,6 +98,8 @@ class ScoreTraining:
             self.responses.add(
                 visits.ordinals, visits.generations, result.signals.projection, visits.grad_norm
             )
+        self._history.add(result)
+        self._visits.add(result.epoch, visits, at=at)
 
     def _steps(self) -> Iterator[StepResult]:
         """The run's steps; a failure that names positions names the samples instead."""

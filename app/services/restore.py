@@ -1,0 +1,73 @@
+"""Brings a backup back into an empty place: samples and archive, then Redis from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from app.errors import Conflict
+from app.services.backup_files import CHUNK, Catalogue, check_files, read_catalogue
+from app.services.rebuild import Rebuilt, Report, rebuild
+from app.store.archive import MANIFEST, Fields, check_meta
+from app.store.artifacts import Folder
+from app.store.inspection import Inspection
+from app.store.state import State
+
+
+def restore(state: State, source: str, report: Report) -> tuple[list[Rebuilt], int]:
+    """Restores a backup; answers what was rebuilt, and how many jobs.
+
+    Everything is checked before anything is written.
+
+    Raises:
+        Damaged: it is no whole backup, or a file of it was altered.
+        Conflict: the target holds datasets or jobs already.
+    """
+    folder = Folder(source)
+    catalogue = read_catalogue(folder)
+    report("checking the backup", 0, len(catalogue.files))
+    check_files(folder, catalogue)
+    _require_empty(state)
+    homes = sorted({name.split("/")[1] for name in catalogue.files if name.startswith("datasets/")})
+    for done, home in enumerate(homes):
+        report(f"{home}: copying", done, len(homes))
+        _dataset(state, folder, catalogue, f"datasets/{home}")
+    for name in catalogue.files:
+        if name.startswith("jobs/"):
+            state.archive.put_job(msgspec.json.decode(folder.read(name) or b"", type=Fields))
+    return rebuild(state, [], replace=False, report=report)
+
+
+def _require_empty(state: State) -> None:
+    inspection = Inspection(state.client, state.keys)
+    if not inspection.registry() and not inspection.job_ids() and not state.archive.datasets():
+        return
+    detail = "the target holds datasets or jobs already"
+    remedy = "Restore into a new data directory, and with GRADSIFT_REDIS_URL into an empty Redis."
+    raise Conflict("not_empty", detail, remedy=remedy)
+
+
+def _dataset(state: State, folder: Folder, catalogue: Catalogue, home: str) -> None:
+    """The samples, then the archive; the manifest last, without which there is no dataset to rebuild."""
+    manifest = folder.read(f"{home}/archive/{MANIFEST}") or b""
+    dataset = check_meta(msgspec.json.decode(manifest, type=Fields))
+    with folder.open(f"{home}/samples.parquet") as source:
+        state.samples.restore(dataset, _batches(source))
+    targets = {
+        f"{home}/archive/": state.archive.of_dataset(dataset).folder,
+        f"{home}/responses/": state.responses.folder(dataset.uid),
+    }
+    for start, target in targets.items():
+        for name in catalogue.files:
+            if name.startswith(start) and name.removeprefix(start) != MANIFEST:
+                with target.writing(name.removeprefix(start)) as stream, folder.open(name) as content:
+                    while chunk := content.read(CHUNK):
+                        stream.write(chunk)
+    state.archive.of_dataset(dataset).folder.write(MANIFEST, manifest)
+
+
+def _batches(source: pa.NativeFile) -> Iterator[pa.RecordBatch]:
+    yield from pq.ParquetFile(source).iter_batches(batch_size=8192)

@@ -58,7 +58,7 @@ def test_all_faults_are_named_at_once() -> None:
 def test_names_are_those_of_training_arguments() -> None:
     ours = set(TrainingConfig.__dataclass_fields__)
     theirs = set(TrainingArguments.__dataclass_fields__)
-    own = {"early_stopping_patience", "max_length", "alignment_steps", "alignment_samples"}
+    own = {"early_stopping_patience", "max_length", "alignment_steps", "alignment_samples", "projection_dim"}
     assert ours - theirs == {"warmup_ratio", *own}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -122,17 +122,23 @@ class ScoreStore:
         return shards
 
     def read_all(
-        self, dataset_uid: str, lineage: str, ordinals: int, *, before_run: int | None = None
+        self,
+        dataset_uid: str,
+        lineage: str,
+        ordinals: int,
+        *,
+        before_run: int | None = None,
+        but: Collection[int] = (),
     ) -> Records:
         """The records of ordinals 0 … `ordinals` − 1, empty where nothing is recorded.
 
         Raises:
-            StaleWorker: a shard holds visits of the run `before_run`, or of a later one.
+            StaleWorker: a shard, `but` for these, holds visits of the run `before_run`, or of a later one.
         """
         records = empty_records(ordinals)
         shards = self.read_shards(dataset_uid, lineage, range(shard_count(ordinals)))
         for number, (ledger, held) in shards.items():
-            if before_run is not None and ledger.run >= before_run:
+            if before_run is not None and ledger.run >= before_run and number not in but:
                 raise StaleWorker("stale_worker", f"run {before_run} of {lineage} has begun already")
             start = number * SHARD_RECORDS
             stop = min(start + len(held), ordinals)

@@ -35,6 +35,7 @@ def rebuilt_part(state: State) -> dict[str, Any]:
         keys.jobs.busy,
         keys.jobs.workers,
         keys.jobs.draining,
+        keys.jobs.watched,
     }
     found = {key: value for key, value in everything(state).items() if key not in left_out}
     for key, value in found.items():

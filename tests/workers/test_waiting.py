@@ -18,7 +18,7 @@ from tests.processes import python
 from tests.workers.conftest import Bench, Row
 from workers import runner
 from workers.runner import run_claimed
-from workers.score import pipeline
+from workers.score import room
 from workers.score.checkpoint import BASE, CHECKPOINT
 
 MakeRows = Callable[[int], list[Row]]
@@ -36,7 +36,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch, name: str, times: int) -> list[st
         write(store, file, content)
 
     monkeypatch.setattr(ArtifactStore, "write", refusing)
-    monkeypatch.setattr(pipeline, "ROOM_SECONDS", 0.01)
+    monkeypatch.setattr(room, "ROOM_SECONDS", 0.01)
     return tried
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from app.contracts import Dataset, Lineage, Progress, ScoreParams, SetVersion
 from app.errors import Conflict, JobFailed, NotFound, StaleWorker
@@ -35,6 +36,7 @@ from workers.score.sets import publish_sets
 from workers.score.settled import settled_records, unsettled_shards
 from workers.score.training import ScoreTraining
 
+T = TypeVar("T")
 log = get_logger(__name__)
 
 
@@ -64,7 +66,9 @@ class ScoreJob:
         version = self._state.samples.pin(dataset, self._claim.job.id)
         data = load_job_data(self._state, dataset, version, self._params)
         classifier = self._load_model(len(data.classes))
-        lineage, run_number = open_lineage(self._state, dataset, self._claim, self._params, classifier)
+        lineage, run_number = self._when_free(
+            lambda: open_lineage(self._state, dataset, self._claim, self._params, classifier)
+        )
         self._phase("tokenizing")
         run = self._training_run(classifier, data)
         training, book, history, visits = self._resume_or_begin(dataset, lineage, run_number, run, data)
@@ -78,7 +82,7 @@ class ScoreJob:
         def finish() -> tuple[dict[str, Any], SetVersion]:
             self._close_run(book, visits)
             response = self._keep_responses(dataset, lineage, run_number, training.responses, data)
-            return response, self._publish(dataset, lineage, book)
+            return response, self._when_free(lambda: self._publish_sets(dataset, lineage, book))
 
         response, sets = self._state.durably(finish)
         log.info("sets published", version=sets.version, sizes=sets.sizes)
@@ -99,13 +103,18 @@ class ScoreJob:
         self._lease.hold()
         self._state.datasets.take_fence(dataset.uid, self._claim.token)
 
-    def _publish(self, dataset: Dataset, lineage: Lineage, book: ScoreBook) -> SetVersion:
-        """The set version; waits while another process writes samples, or died while it did."""
+    def _when_free(self, write: Callable[[], T]) -> T:
+        """Writes to the dataset; waits while another process writes to it, or died while it did.
+
+        A server that goes back to before the write has forgotten who writes: then it is written again.
+        """
         while True:
             try:
-                return self._publish_sets(dataset, lineage, book)
+                return write()
             except Conflict as error:
-                log.info("the sets wait for whoever writes samples", detail=error.detail)
+                if error.code != "dataset_busy":
+                    raise
+                log.info("the job waits for whoever writes samples", detail=error.detail)
                 self._lease.check()
 
     def _publish_sets(self, dataset: Dataset, lineage: Lineage, book: ScoreBook) -> SetVersion:

@@ -36,9 +36,9 @@ def settled_records(
     stored. Its shards in Redis may be ahead of that, or behind; they are added up anew from the files.
 
     Raises:
-        StaleWorker: a later run has begun.
+        StaleWorker: another attempt has begun to write since `unsettled` was found out.
     """
-    records = state.scores.read_all(dataset.uid, lineage_id, ordinals, before_run=run + 1)
+    records = state.scores.read_all(dataset.uid, lineage_id, ordinals, before_run=run, but=unsettled)
     deltas = state.archive.of_dataset(dataset).deltas(lineage_id)
     runs = [one for one in deltas.runs() if one.number < run] if unsettled else []
     for number in unsettled:

@@ -111,7 +111,16 @@ class _Known:
         self._single = {
             state.keys.datasets,
             state.keys.fsync_marker,
-            *(jobs.index, jobs.queue, jobs.leases, jobs.busy, jobs.token, jobs.workers, jobs.draining),
+            *(
+                jobs.index,
+                jobs.queue,
+                jobs.leases,
+                jobs.busy,
+                jobs.token,
+                jobs.watched,
+                jobs.workers,
+                jobs.draining,
+            ),
         }
         self._job_ids = inspection.job_ids()
 

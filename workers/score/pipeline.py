@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -19,7 +17,7 @@ from app.store.records import Records
 from app.store.state import State
 from models.batching import LabelledTexts, tokenize
 from models.encoders import LoadedClassifier, load_classifier
-from models.encoders.adapters import LoraSettings, adapter_values, add_lora
+from models.encoders.adapters import LoraSettings, add_lora
 from models.errors import ModelError
 from models.gradients.native import use_kernels
 from models.training import ScoringRun, TrainingConfig, pick_device
@@ -27,6 +25,7 @@ from workers.lease import JobCancelled, JobLease
 from workers.score.book import ScoreBook
 from workers.score.checkpoint import Checkpoints
 from workers.score.data import JobData, Rows, load_job_data
+from workers.score.description import described
 from workers.score.epoch_visits import EpochVisits
 from workers.score.history import EpochHistory
 from workers.score.lineages import open_lineage
@@ -87,7 +86,7 @@ class ScoreJob:
         response, sets = self._state.durably(finish)
         log.info("sets published", version=sets.version, sizes=sets.sizes)
         return {
-            **_described(data, classifier, run, sets, lineage, history),
+            **described(data, classifier, run, sets, lineage, history),
             **response,
             "steps": training.last_step,
             "data_version": version,
@@ -272,39 +271,3 @@ def _training_config(params: ScoreParams) -> TrainingConfig:
         alignment_steps=params.alignment_steps,
         projection_dim=params.projection_dim if params.response == "vector" else None,
     )
-
-
-def _described(
-    data: JobData,
-    classifier: LoadedClassifier,
-    run: ScoringRun,
-    sets: SetVersion,
-    lineage: Lineage,
-    history: EpochHistory,
-) -> dict[str, Any]:
-    return {
-        "set_version": sets.version,
-        "sets": sets.sizes,
-        "scored": sum(sets.sizes.values()),
-        "labels": list(data.classes),
-        "train_samples": len(data.train),
-        "validation_samples": 0 if data.validation is None else len(data.validation),
-        "validation_source": data.validation_source,
-        "skipped_unlabelled": data.skipped_unlabelled,
-        "epochs": history.epochs,
-        "lineage": lineage.id,
-        "model_revision": lineage.revision,
-        "coverage": _coverage(classifier, run),
-    }
-
-
-def _coverage(classifier: LoadedClassifier, run: ScoringRun) -> dict[str, Any]:
-    """What the gradient norms are over: every trainable parameter, by rule, and what does not train."""
-    covered = sum(math.prod(parameter.shape) for parameter in run.coverage)
-    return {
-        "parameters": len(run.coverage),
-        "values": covered,
-        "frozen_values": sum(parameter.numel() for parameter in classifier.model.parameters()) - covered,
-        "adapter_values": adapter_values(classifier.model),
-        "rules": dict(Counter(parameter.rule for parameter in run.coverage)),
-    }

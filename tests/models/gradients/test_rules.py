@@ -67,7 +67,9 @@ def test_layer(
 ) -> None:
     torch.manual_seed(seed)
     if "layer-norm" in rule and features == 2:
-        features = 3  # two numbers are normalised to +1 and -1 whatever they are: the gradient is all rounding
+        features = (
+            3  # two numbers are normalised to +1 and -1 whatever they are: the gradient is all rounding
+        )
     model = perturbed(Between(RULES[rule](features, outputs), features), dtype)
     inputs = torch.randn(batch, rows, features, dtype=dtype)
     mask = (torch.rand(batch, rows) < 0.6).to(dtype)

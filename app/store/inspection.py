@@ -9,6 +9,7 @@ import numpy as np
 import redis
 
 from app.contracts import Dataset
+from app.errors import Conflict
 from app.store.ids import IdEntry, segment_buckets, segment_of, unpack_id
 from app.store.keys import Keys
 from app.store.layout import (
@@ -75,7 +76,7 @@ class Inspection:
                 continue
             try:
                 shards[number] = unpack_shard(blob)
-            except Exception as error:  # noqa: BLE001
+            except (Conflict, ValueError) as error:
                 broken[number] = str(error)
         return shards, broken
 

@@ -149,7 +149,7 @@ class Up:
 
     def stop(self, signum: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(signum)
-        return self.process.wait(timeout=20)
+        return self.process.wait(timeout=60)
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def started() -> Iterator[list[Up]]:
 
 
 def fetch(address: str) -> str:
-    with urllib.request.urlopen(f"{address}/readyz", timeout=10) as response:
+    with urllib.request.urlopen(f"{address}/readyz", timeout=30) as response:
         return str(response.read().decode())
 
 
@@ -271,7 +271,7 @@ def test_a_killed_api_comes_back_and_callers_only_wait(data_dir: Path, started: 
 def test_gives_up_on_a_part_that_keeps_dying(data_dir: Path, started: list[Up]) -> None:
     up = Up(data_dir, WORKER_MODE="broken")
     started.append(up)
-    output, _ = up.process.communicate(timeout=30)
+    output, _ = up.process.communicate(timeout=60)
     assert up.process.returncode == 1
     assert "part_keeps_dying the worker died 5 times" in output
     assert "exit code 3" in output
@@ -287,7 +287,7 @@ def test_a_second_one_on_the_same_directory_says_so(data_dir: Path, started: lis
     port = int(address.rpartition(":")[2])
     second = Up(data_dir, port=port)
     started.append(second)
-    output, _ = second.process.communicate(timeout=20)
+    output, _ = second.process.communicate(timeout=60)
     assert second.process.returncode == 1
     assert output.startswith("already_running")
     assert str(first.process.pid) in output
@@ -301,7 +301,7 @@ def test_a_taken_port_is_found_before_anything_starts(data_dir: Path, started: l
         port = taken.getsockname()[1]
         up = Up(data_dir, port=port)
         started.append(up)
-        output, _ = up.process.communicate(timeout=20)
+        output, _ = up.process.communicate(timeout=60)
     assert up.process.returncode == 1
     assert output.startswith(f"port_in_use port {port}")
     assert not (data_dir / "redis").exists()
@@ -313,7 +313,7 @@ def test_a_taken_port_is_found_before_anything_starts(data_dir: Path, started: l
 def test_an_open_address_needs_keys(data_dir: Path, started: list[Up]) -> None:
     up = Up(data_dir, host="0.0.0.0")
     started.append(up)
-    output, _ = up.process.communicate(timeout=20)
+    output, _ = up.process.communicate(timeout=60)
     assert up.process.returncode == 1
     assert output.startswith("unsafe_bind")
     assert not data_dir.exists()
@@ -322,7 +322,7 @@ def test_an_open_address_needs_keys(data_dir: Path, started: list[Up]) -> None:
 def test_a_foreign_address_is_refused(data_dir: Path, started: list[Up]) -> None:
     up = Up(data_dir, host="192.0.2.1", GRADSIFT_API_KEYS="some-key")
     started.append(up)
-    output, _ = up.process.communicate(timeout=20)
+    output, _ = up.process.communicate(timeout=60)
     assert up.process.returncode == 1
     assert output.startswith("cannot_listen")
 
@@ -365,7 +365,7 @@ def test_a_broken_append_only_file_ends_it_with_the_reason(data_dir: Path, start
     next((data_dir / "redis" / "appendonlydir").glob("*.incr.aof")).write_bytes(b"nonsense\r\n" * 50)
     up = Up(data_dir)
     started.append(up)
-    output, _ = up.process.communicate(timeout=20)
+    output, _ = up.process.communicate(timeout=60)
     assert up.process.returncode == 1
     assert output.startswith("redis_start_failed")
     assert "Bad file format" in output
@@ -378,7 +378,7 @@ class TestGuard:
             [sys.executable, "-m", "app.store.guard", "--", "/no/such/program"],
             capture_output=True,
             text=True,
-            timeout=10,
+            timeout=30,
             check=False,
         )
         assert done.returncode == 127
@@ -386,7 +386,7 @@ class TestGuard:
 
     def test_a_parent_that_is_gone_already_is_noticed(self) -> None:
         command = [sys.executable, "-m", "app.store.guard", "--parent", "1", "--", "sleep", "60"]
-        done = subprocess.run(command, timeout=10, check=False)
+        done = subprocess.run(command, timeout=30, check=False)
         assert done.returncode == -signal.SIGKILL
 
     def test_watching_where_the_kernel_does_not_help(self) -> None:
@@ -422,5 +422,5 @@ class TestGuard:
         assert watch.stdout is not None
         assert watch.stdout.readline() == "up\n"
         watch.terminate()
-        assert watch.wait(timeout=10) == 7
+        assert watch.wait(timeout=30) == 7
         watch.communicate()

@@ -32,7 +32,8 @@ _GRAM_COST = 1.9  # of a Gram matrix's multiplication, which is too small to run
 class ProductCosts:
     """Of the product form, for each number of each product, in multiplications at full speed.
 
-    Measured on two kinds of x86-64: with a dot product it costs the torch form less beside what else it does.
+    Fitted to timings on x86-64, the kernel's on one machine alone. With a dot product it costs the torch
+    form less beside what else it does.
     """
 
     element: float

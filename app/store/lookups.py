@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from hashlib import sha1
 from typing import Any
 
 from redis.exceptions import NoScriptError, ResponseError
@@ -15,7 +14,7 @@ from app.errors import NotFound
 from app.store.exchange import Command, Exchange
 from app.store.keys import Keys
 from app.store.scores import LOOKUP_SCRIPT, Lookup, lookup_call, read_lookup
-from app.store.scripts import raise_refusal, script_source
+from app.store.scripts import raise_refusal, script_digest, script_source
 
 MOST_IDS_TOGETHER = 250
 """Look-ups are gathered up to so many ids; a larger one travels alone."""
@@ -65,7 +64,7 @@ class Lookups:
         self._filling: dict[str, _Batch] = {}
         self._uids: dict[str, str] = {}
         self._source = script_source(LOOKUP_SCRIPT)
-        self._digest = sha1(self._source.encode(), usedforsecurity=False).hexdigest()
+        self._digest = script_digest(LOOKUP_SCRIPT)
 
     async def ask(self, name: str, ids: Sequence[str]) -> LookupAnswer | None:
         """None where there is no dataset of that name.

@@ -92,16 +92,14 @@ class ScoreStore:
         keys = self._keys.dataset(dataset_uid)
         numbers = sorted(shards)
         for start in range(0, len(numbers), SHARDS_A_CALL):
-            pipe = self._client.pipeline(transaction=False)
-            for number in numbers[start : start + SHARDS_A_CALL]:
-                blob = pack_shard(ledger, shards[number])
-                self._scripts.run(
-                    "shard_write",
+            calls: list[tuple[list[str], list[Value]]] = [
+                (
                     [keys.meta, keys.shard(lineage, number)],
-                    [ledger.fence, ledger.run, ledger.step, blob],
-                    pipeline=pipe,
+                    [ledger.fence, ledger.run, ledger.step, pack_shard(ledger, shards[number])],
                 )
-            for answer in pipe.execute():
+                for number in numbers[start : start + SHARDS_A_CALL]
+            ]
+            for answer in self._scripts.run_each("shard_write", calls):
                 refuse_unless(b"written" if answer == b"ahead" else answer, b"written")
 
     def read_shards(

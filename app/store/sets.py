@@ -99,10 +99,10 @@ class SetStore:
         given = max(self._ordinals(keys), int(placement.ordinals.max(initial=-1)) + 1)
         chunks = version_chunks(keys, version, placement, given)
         while some := list(islice(chunks, CHUNKS_A_CALL)):
-            pipe = self._client.pipeline(transaction=False)
-            for key, chunk in some:
-                self._scripts.run("set_chunk", [keys.meta, key], [token, version, chunk], pipeline=pipe)
-            for answer in pipe.execute():
+            calls: list[tuple[list[str], list[Value]]] = [
+                ([keys.meta, key], [token, version, chunk]) for key, chunk in some
+            ]
+            for answer in self._scripts.run_each("set_chunk", calls):
                 refuse_unless(answer, b"written")
 
     def _drop_old(self, keys: DatasetKeys, current: int) -> None:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Plan:
     """kills: of workers, by SIGKILL. stops: of workers, by SIGSTOP past their lease. redis_kills: of the
-    server, each with the tail of its append-only file cut. duplicates: extra Celery messages. pairs: (sample,
-    visit) pairs that must have been accumulated at the end. seconds: when the storm gives up. kill_seconds:
-    from blow to blow, on average. sleep: how long beyond its lease a stopped worker sleeps, least and most.
+    server, each with the tail of its append-only file cut. duplicates: extra Celery messages. pairs:
+    (sample, visit) pairs that must have been accumulated at the end. seconds: when the storm gives up.
+    spare: workers without a job, that a killed job may find. kill_seconds: from blow to blow, on average.
+    sleep: how long beyond its lease a stopped worker sleeps, least and most.
     """
 
     kills: int = 12
@@ -21,6 +22,7 @@ class Plan:
     seed: int = 0
     seconds: float = 240.0
     workers: int = 3
+    spare: int = 1
     datasets: int = 3
     samples: int = 1_500
     epochs: int = 6
@@ -40,9 +42,10 @@ LONG = Plan(
     seconds=2700.0,
     datasets=6,
     samples=3_000,
-    epochs=10,
+    epochs=12,
     batch=128,
-    kill_seconds=4.0,
+    kill_seconds=5.0,
     workers=4,
+    spare=2,
 )
 SHORT = Plan()

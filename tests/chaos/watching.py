@@ -24,7 +24,7 @@ class Struck:
 
 
 class Jobs(threading.Thread):
-    """One job fewer at a time than there are workers, so that a killed job finds one."""
+    """Fewer jobs at a time than there are workers, so that a killed job finds one."""
 
     def __init__(self, client: Client, datasets: list[Dataset], plan: Plan) -> None:
         super().__init__(name="jobs", daemon=True)
@@ -73,7 +73,7 @@ class Jobs(threading.Thread):
             self._struck.clear()
 
     def _fill(self) -> None:
-        while len(self.running) < max(1, self._plan.workers - 1):
+        while len(self.running) < max(1, self._plan.workers - self._plan.spare):
             busy = {job["dataset"] for job in self.running.values()}
             free = [
                 dataset

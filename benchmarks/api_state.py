@@ -94,5 +94,6 @@ def _publish(state: State, dataset: Dataset, importance: np.ndarray, job_id: str
         noise=np.linspace(0, 1, samples),
         sets=sets,
         reasons=np.choose(sets - 1, [1, 4, 5]).astype(np.uint8),
+        suggested=np.full(samples, -1, dtype=np.int32),
     )
     state.sets.publish(dataset.uid, version, placement, token=token)

@@ -129,6 +129,7 @@ def publish(state: State, dataset: Dataset, job: str, token: int, values: np.nda
         noise=np.full(len(order), np.nan),
         sets=sets,
         reasons=sets,
+        suggested=np.full(len(order), -1, dtype=np.int32),
     )
     with state.datasets.writing(dataset):
         state.archive.of_dataset(dataset).save_version(version, placement, token=token)

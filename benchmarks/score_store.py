@@ -136,6 +136,7 @@ class Store:
             noise=np.full(self.samples, 0.25),
             sets=sets,
             reasons=np.ones(self.samples, np.uint8),
+            suggested=np.full(self.samples, -1, np.int32),
         )
         self.sets.publish(UID, described, placement, token=TOKEN)
 

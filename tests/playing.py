@@ -167,6 +167,7 @@ class Player:
             noise=np.where(sets == 3, 0.7, np.nan),
             sets=sets,
             reasons=np.choose(sets - 1, [IMPORTANT, UNCERTAIN, EASY]).astype(np.uint8),
+            suggested=np.full(len(order), -1, dtype=np.int32),
         )
         self.state.sets.publish(dataset.uid, version, placement, token=claim.token)
         return version

@@ -128,6 +128,7 @@ class Service:
             noise=np.full(6, np.nan),
             sets=np.array([1, 1, 2, 2, 3, 3], dtype=np.uint8),
             reasons=np.ones(6, dtype=np.uint8),
+            suggested=np.full(6, -1, dtype=np.int32),
         )
         version = SetVersion(
             version=1,

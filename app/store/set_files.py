@@ -23,6 +23,7 @@ _DTYPES = {
     "noise": np.float64,
     "sets": np.uint8,
     "reasons": np.uint8,
+    "suggested": np.int32,
 }
 
 
@@ -67,6 +68,8 @@ def pack_version(version: StoredVersion) -> bytes:
 def unpack_version(content: bytes) -> StoredVersion:
     """Raises OSError, ValueError or KeyError for anything else."""
     table = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read()
+    if "suggested" not in table.column_names:  # written before versions had suggestions
+        table = table.append_column("suggested", pa.array(np.full(table.num_rows, -1, dtype=np.int32)))
     by_rank = np.argsort(table["rank"].to_numpy())
     arrays = {name: table[name].to_numpy().astype(dtype)[by_rank] for name, dtype in _DTYPES.items()}
     return StoredVersion(table.schema.metadata[_DESCRIPTION].decode(), Placement(**arrays))

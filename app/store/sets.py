@@ -69,6 +69,8 @@ class Placement:
     noise: NDArray[np.float64]
     sets: NDArray[np.uint8]
     reasons: NDArray[np.uint8]
+    suggested: NDArray[np.int32]
+    """Index of the class that a sample seems to belong to; -1: none. In the version's file, not in Redis."""
 
 
 class SetStore:

@@ -156,6 +156,7 @@ def publish(state: State, dataset: Dataset, token: int, *, code: int, count: int
         noise=np.full(count, np.nan),
         sets=np.full(count, code, np.uint8),
         reasons=np.ones(count, np.uint8),
+        suggested=np.full(count, -1, np.int32),
     )
     state.sets.publish(dataset.uid, version, placement, token=token)
 

@@ -76,4 +76,5 @@ def _place(state: State, dataset: Dataset, params: ScoreParams, records: Records
         noise=np.full(len(order), np.nan),
         sets=assignment.sets[order],
         reasons=assignment.reasons[order],
+        suggested=np.full(len(order), -1, dtype=np.int32),
     )

@@ -53,6 +53,14 @@ class SetName(StrEnum):
     NOISE = "noise"
 
 
+class Verdict(StrEnum):
+    """What a reviewer says of a sample's label."""
+
+    CORRECT = "correct"
+    WRONG = "wrong"
+    UNSURE = "unsure"
+
+
 UNSCORED = "unscored"
 SET_BY_CODE = {0: UNSCORED, 1: SetName.CORE.value, 2: SetName.EDGE.value, 3: SetName.NOISE.value}
 CODE_BY_SET = {name: code for code, name in SET_BY_CODE.items()}

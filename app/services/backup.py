@@ -6,6 +6,7 @@ whatever its size, and restoring is copying back and rebuilding (`app.services.r
 
     backup.json                             written last: every file with its length and SHA-256
     datasets/<name>-<uid>/samples.parquet
+    datasets/<name>-<uid>/reviews.parquet   where there are any
     datasets/<name>-<uid>/archive/…         manifest, lineages, visits, set versions
     datasets/<name>-<uid>/responses/…       mean projected gradients, where there are any
     jobs/<id>.json
@@ -22,11 +23,13 @@ import time
 from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from app.contracts import Dataset, JobState, Progress
 from app.errors import Conflict, NotFound
 from app.services.backup_files import CHUNK, BackupWriter
+from app.store import review_log
 from app.store.archive import MANIFEST, DatasetArchive, Fields
 from app.store.deltas import run_of
 from app.store.inspection import Inspection
@@ -44,10 +47,12 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Moment:
-    """One moment of a dataset: a version of its samples, names of its archive's files, its jobs."""
+    """One moment of a dataset: versions of its samples and of its reviews (None: there are none), names of
+    its archive's files, its jobs."""
 
     dataset: Dataset
     version: int
+    reviews: int | None
     manifest: bytes
     files: tuple[str, ...]
     responses: tuple[str, ...]
@@ -109,6 +114,7 @@ def _dataset(state: State, writer: BackupWriter, name: str, report: Report) -> M
         finally:
             if state.datasets.by_uid(dataset.uid) is not None:
                 state.samples.unpin(dataset, tag)
+                state.reviews.unpin(dataset, tag)
     raise Conflict("dataset_busy", f"dataset {name!r} changed too often while it was copied")
 
 
@@ -126,6 +132,7 @@ def _moment(state: State, dataset: Dataset, tag: str) -> Moment | None:
         return Moment(
             dataset=dataset,
             version=state.samples.pin(dataset, tag),
+            reviews=state.reviews.pin(dataset, tag),
             manifest=home.folder.read(MANIFEST) or b"",
             files=tuple(_files(home, unended, set(state.sets.numbers(dataset)))),
             responses=tuple(_responses(state, dataset, unended)),
@@ -177,12 +184,11 @@ def _home(dataset: Dataset) -> str:
 
 def _copy(state: State, writer: BackupWriter, moment: Moment) -> None:
     dataset, home = moment.dataset, _home(moment.dataset)
-    with (
-        writer.writing(f"{home}/samples.parquet") as stream,
-        pq.ParquetWriter(stream, SCHEMA, compression="zstd") as rows,
-    ):
-        for batch in state.samples.scan(dataset, moment.version, SCHEMA.names):
-            rows.write_batch(batch.cast(SCHEMA) if batch.schema != SCHEMA else batch)
+    samples = state.samples.scan(dataset, moment.version, SCHEMA.names)
+    _copy_table(writer, f"{home}/samples.parquet", SCHEMA, samples)
+    if moment.reviews is not None:
+        reviews = state.reviews.scan(dataset, moment.reviews)
+        _copy_table(writer, f"{home}/reviews.parquet", review_log.SCHEMA, reviews)
     archive, responses = state.archive.of_dataset(dataset).folder, state.responses.folder(dataset.uid)
     for place, source, names in (
         ("archive", archive, moment.files),
@@ -193,3 +199,11 @@ def _copy(state: State, writer: BackupWriter, moment: Moment) -> None:
                 while chunk := content.read(CHUNK):
                     stream.write(chunk)
     writer.write(f"{home}/archive/{MANIFEST}", moment.manifest)
+
+
+def _copy_table(
+    writer: BackupWriter, name: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]
+) -> None:
+    with writer.writing(name) as stream, pq.ParquetWriter(stream, schema, compression="zstd") as rows:
+        for batch in batches:
+            rows.write_batch(batch.cast(schema) if batch.schema != schema else batch)

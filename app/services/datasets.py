@@ -129,6 +129,7 @@ def delete_dataset(state: State, settings: Settings, dataset: Dataset) -> None:
         # First for good out of the registry: rows that are gone must not come back with a lost tail.
         state.durably(lambda: state.datasets.forget(dataset))
         state.samples.drop(dataset)
+        state.reviews.drop(dataset)
         state.responses.drop(dataset.uid)
         state.archive.drop(dataset.name, dataset.uid)
     for job_id in job_ids:

@@ -155,6 +155,7 @@ def delete_sample(state: State, dataset: Dataset, sample_id: str) -> None:
         state.journal.begin(dataset.uid, [sample_id])
         state.make_durable(since=since)
         state.samples.delete(dataset, entry.ordinal)
+        state.reviews.forget_texts(dataset, [entry.ordinal])
         state.ids.commit(dataset, [(sample_id, None)], state.sets.numbers(dataset))
         state.make_durable(since=since)
         state.journal.end(dataset.uid)

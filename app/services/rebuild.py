@@ -19,6 +19,7 @@ from app.store.refill import Refill
 from app.store.scores import shard_count
 from app.store.set_files import StoredVersion
 from app.store.state import State
+from app.store.unfinished import replace_reviewed_labels
 
 ROWS_A_CALL = 2_000
 SHARDS_A_CALL = 64
@@ -104,6 +105,8 @@ class _Rebuilding:
         self._report = report
 
     def run(self, meta: Fields, token: int) -> Rebuilt:
+        # The journal that told of a review whose writer died is lost with Redis; the review itself is not.
+        replace_reviewed_labels(self._state, self._dataset, None)
         samples, generations = self._ids()
         shards = sum(
             self._lineage(lineage_id, content, len(generations))

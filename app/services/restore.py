@@ -51,11 +51,14 @@ def _require_empty(state: State) -> None:
 
 
 def _dataset(state: State, folder: Folder, catalogue: Catalogue, home: str) -> None:
-    """The samples, then the archive; the manifest last, without which there is no dataset to rebuild."""
+    """Samples, reviews, then the archive; the manifest last, without which there is no dataset to rebuild."""
     manifest = folder.read(f"{home}/archive/{MANIFEST}") or b""
     dataset = check_meta(msgspec.json.decode(manifest, type=Fields))
     with folder.open(f"{home}/samples.parquet") as source:
         state.samples.restore(dataset, _batches(source))
+    if f"{home}/reviews.parquet" in catalogue.files:
+        with folder.open(f"{home}/reviews.parquet") as source:
+            state.reviews.restore(dataset, _batches(source))
     targets = {
         f"{home}/archive/": state.archive.of_dataset(dataset).folder,
         f"{home}/responses/": state.responses.folder(dataset.uid),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any, NamedTuple
 
 import lance
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from app.contracts import Dataset, Label
 from app.errors import NotFound, Unavailable
+from app.store.lance_tables import compact_if_scattered, pin, unpin
 from app.store.locations import exists, join_location, remove_tree
 
 SCHEMA = pa.schema(
@@ -32,8 +32,6 @@ SCHEMA = pa.schema(
         pa.field("meta", pa.string()),  # a JSON object
     ]
 )
-COMPACT_AT_FRAGMENTS = 64
-KEEP_VERSIONS_FOR = timedelta(hours=1)
 WHOLE_NUMBERS_BELOW = 10**18
 
 
@@ -138,13 +136,7 @@ class SampleStore:
 
     def compact_if_scattered(self, dataset: Dataset) -> bool:
         """Joins many small fragments and drops old versions; those that a job reads are tagged and stay."""
-        table = self.table(dataset)
-        if len(table.get_fragments()) < COMPACT_AT_FRAGMENTS:
-            return False
-        table.optimize.compact_files()
-        table.optimize.optimize_indices()
-        table.cleanup_old_versions(older_than=KEEP_VERSIONS_FOR, error_if_tagged_old_versions=False)
-        return True
+        return compact_if_scattered(self.table(dataset))
 
     # -- reading ---------------------------------------------------------------------------------------
     def by_ordinals(
@@ -190,6 +182,14 @@ class SampleStore:
             found = table.to_table(columns=["ordinal", "generation"])
         return found["ordinal"].to_numpy(), found["generation"].to_numpy().astype(np.uint32)
 
+    def classes(self, dataset: Dataset) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.int32]]:
+        """Ordinal, generation and class of every sample: equal numbers are equal labels, -1 is none."""
+        with self._opened(dataset) as table:
+            found = table.to_table(columns=["ordinal", "generation", "label"])
+        codes = found["label"].combine_chunks().dictionary_encode().indices.fill_null(-1)
+        generations = found["generation"].to_numpy().astype(np.uint32)
+        return found["ordinal"].to_numpy(), generations, codes.to_numpy().astype(np.int32)
+
     def count(self, dataset: Dataset) -> int:
         with self._opened(dataset) as table:
             return int(table.count_rows())
@@ -209,16 +209,11 @@ class SampleStore:
     def pin(self, dataset: Dataset, tag: str) -> int:
         """Keeps the present version from clean-up under a name; the same name gives the same version."""
         with self._opened(dataset) as table:
-            known = table.tags.list()
-            if tag not in known:
-                table.tags.create(tag, table.version)
-                return int(table.version)
-            return int(known[tag]["version"])
+            return pin(table, tag)
 
     def unpin(self, dataset: Dataset, tag: str) -> None:
         with self._opened(dataset) as table:
-            if tag in table.tags.list():
-                table.tags.delete(tag)
+            unpin(table, tag)
 
     def scan(self, dataset: Dataset, version: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         with self._opened(dataset, version) as table:

@@ -19,6 +19,7 @@ from app.store.journal import WriteJournal
 from app.store.keys import Keys
 from app.store.lookups import Lookups
 from app.store.responses import ResponseStore
+from app.store.reviews import ReviewStore
 from app.store.samples import SampleStore
 from app.store.scores import ScoreStore
 from app.store.sets import SetStore
@@ -33,6 +34,7 @@ class State:
     datasets: DatasetStore
     ids: IdStore
     samples: SampleStore
+    reviews: ReviewStore
     scores: ScoreStore
     lookups: Lookups
     sets: SetStore
@@ -65,6 +67,7 @@ def open_state(settings: Settings, *, outage_seconds: float = 1.0, waits_for_roo
         datasets=DatasetStore(client, keys),
         ids=IdStore(client, keys),
         samples=SampleStore(settings.data_url),
+        reviews=ReviewStore(settings.data_url),
         scores=ScoreStore(client, keys),
         lookups=Lookups(settings.redis_url, keys, outage_seconds=outage_seconds),
         sets=SetStore(client, keys, durability, settings.set_versions_kept),

@@ -35,6 +35,9 @@ REMEDIES: dict[str, str] = {
     "invalid_label": "Send a string or a finite number; relevance grades are numbers, 0 or more.",
     "unknown_label": "Use one of the dataset's labels, or create a dataset with the labels that you need.",
     "too_many_changes": "Delete the sample and send it again: its id then begins anew.",
+    "no_label": "Send the sample again with a label, or review another one.",
+    "contradictory_review": "Send another label with the verdict `wrong` only; leave `label` out otherwise.",
+    "no_review": "There is nothing to take back; GET the sample's review for its history.",
     "dataset_busy": "Another writer holds the dataset; send the request again.",
     # jobs
     "unknown_job": "Check the id; jobs are listed at GET /v1/jobs.",

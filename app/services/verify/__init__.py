@@ -16,6 +16,7 @@ from app.services.verify.registry import (
     check_registered,
     orphaned_keys,
 )
+from app.services.verify.reviews import check_reviews
 from app.services.verify.scores import ScoreCheck
 from app.services.verify.sets import check_sets
 from app.store.inspection import Inspection
@@ -78,6 +79,8 @@ def _checks(state: State, inspection: Inspection, dataset: Dataset, report: Repo
     yield confirmed(state, dataset, lambda: check_journal(state, dataset))
     report(f"{dataset.name}: ids")
     yield from check_ids(state, inspection, dataset)
+    report(f"{dataset.name}: reviews")
+    yield confirmed(state, dataset, lambda: check_reviews(state, dataset))
     report(f"{dataset.name}: scores")
     for lineage_id in state.archive.of_dataset(dataset).lineages():
         lineage = state.datasets.lineage(dataset, lineage_id)

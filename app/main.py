@@ -19,7 +19,7 @@ from app.api.keys import KeyCheck, documented_key
 from app.api.metrics import JOBS_REAPED
 from app.api.openapi import PROBLEMS, DocumentedApi
 from app.api.problems import install_problem_handlers
-from app.api.routes import datasets, health, jobs, samples, scores, sets
+from app.api.routes import datasets, health, jobs, reviews, samples, scores, sets
 from app.logs import get_logger
 from app.queue import make_celery, send_hint
 from app.services.jobs_left import clean_up_ended, sweep
@@ -65,7 +65,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(KeyCheck, keys=settings.keys())
     app.add_middleware(RequestContext)  # the last one added is the outermost: a refusal has an id, too
     install_problem_handlers(app)
-    for routes in (datasets, samples, scores, sets, jobs):
+    for routes in (datasets, samples, scores, sets, reviews, jobs):
         app.include_router(routes.router, dependencies=[Depends(documented_key)])
     app.include_router(health.router)
     return app

@@ -169,5 +169,6 @@ class Player:
             reasons=np.choose(sets - 1, [IMPORTANT, UNCERTAIN, EASY]).astype(np.uint8),
             suggested=np.full(len(order), -1, dtype=np.int32),
         )
+        self.state.archive.of_dataset(dataset).save_version(version, placement, token=claim.token)
         self.state.sets.publish(dataset.uid, version, placement, token=claim.token)
         return version

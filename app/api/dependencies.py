@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Path, Query, Request
@@ -12,6 +12,7 @@ from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
 from app.contracts import Dataset
+from app.services.review_queue import ReviewQueue
 from app.settings import Settings
 from app.store.state import State
 
@@ -34,6 +35,7 @@ class Service:
     settings: Settings
     state: State
     hint: Callable[[], None]
+    review_queue: ReviewQueue = field(default_factory=ReviewQueue)
 
 
 async def _service(request: Request) -> Service:  # async: a plain function would be sent to a thread

@@ -109,6 +109,13 @@ class Client:
         params = {"limit": limit} if version is None else {"limit": limit, "version": version}
         return self._json("GET", f"/v1/datasets/{_part(dataset)}/sets/{_part(name)}", params=params)
 
+    def review(self, dataset: str, sample_id: str, verdict: str, label: str | None = None) -> Json:
+        path = f"/v1/datasets/{_part(dataset)}/samples/{_part(sample_id)}/review"
+        return self._json("POST", path, json={"verdict": verdict, "label": label})
+
+    def review_queue(self, dataset: str, *, limit: int) -> Json:
+        return self._json("GET", f"/v1/datasets/{_part(dataset)}/review-queue", params={"limit": limit})
+
     @contextmanager
     def export(self, dataset: str, name: str, params: Mapping[str, str]) -> Iterator[Iterator[bytes]]:
         """The bytes of a whole set; a stream that breaks off raises, so that no half of it passes for all."""

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from app.cli import jobs, parts, recovery, samples, sets
+from app.cli import jobs, parts, recovery, reviews, samples, sets
 from app.cli.outcome import FAILED, show_error
 from app.errors import GradSiftError
 
@@ -38,6 +38,8 @@ for command in (
     jobs.jobs,
     sets.sets,
     sets.export,
+    reviews.review,
+    reviews.review_queue,
     recovery.backup,
     recovery.restore,
     recovery.verify,

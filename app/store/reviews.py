@@ -20,6 +20,7 @@ from app.store.review_log import SCHEMA, WITHOUT_TEXT, Review
 from app.store.verdicts import Verdicts, no_verdicts, verdicts_in_force
 
 ORDINALS_A_CALL = 2_000
+DATASETS_HELD = 16
 
 
 class ReviewStore:
@@ -76,6 +77,8 @@ class ReviewStore:
             kept = self._in_force.get(dataset.uid)
             if kept is None or kept[0] != table.version:
                 kept = (table.version, verdicts_in_force(table.to_table(filter="label IS NOT NULL")))
+                if len(self._in_force) >= DATASETS_HELD:
+                    self._in_force.clear()
                 self._in_force[dataset.uid] = kept
             return kept[1]
 

@@ -166,6 +166,10 @@ class PeftParams(Strict):
     )
 
 
+POLICIES_WITH_SHARE = ("seed", "ccs")
+DEFAULT_NOISE_FRACTION = 0.1
+
+
 class ScoreParams(Strict):
     """Parameters of a `score` job. Names are those of Hugging Face `TrainingArguments` where one exists."""
 
@@ -190,9 +194,23 @@ class ScoreParams(Strict):
     peft: PeftParams | None = Field(
         default=None, description="Train adapters and the head alone; null: all parameters."
     )
-    policy: Literal["seed"] = "seed"
+    policy: Literal["robust", "seed", "top_k", "ccs", "random"] = Field(
+        default="robust",
+        description="How samples are sorted into sets. `robust`: wrong labels out, the core spread over the "
+        "texts; `seed`: the highest importance is core, the lowest noise.",
+    )
     core_fraction: Real = Field(default=0.5, ge=0, le=1)
-    noise_fraction: Real = Field(default=0.1, ge=0, le=1)
+    noise_fraction: Real | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="`seed` and `ccs`: the share that is noise, null: 0.1. `robust`: at most so much; null: "
+        "as much as is more probably wrong than right. `top_k` and `random` have no noise.",
+    )
+    trusted_validation: Flag = Field(
+        default=False,
+        description="The labels of the client's validation split are right: `robust` then judges by them.",
+    )
     validation_fraction: Real | None = Field(
         default=None,
         ge=0,
@@ -225,10 +243,21 @@ class ScoreParams(Strict):
         extra="forbid", frozen=True, protected_namespaces=(), populate_by_name=True, serialize_by_alias=True
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _filled(cls, given: Any) -> Any:
+        """The share of noise that a policy takes when none is asked for."""
+        if not isinstance(given, dict) or given.get("policy") not in POLICIES_WITH_SHARE:
+            return given
+        asked = given.get("noise_fraction")
+        return given | {"noise_fraction": DEFAULT_NOISE_FRACTION if asked is None else asked}
+
     @model_validator(mode="after")
     def _consistent(self) -> ScoreParams:
-        if self.core_fraction + self.noise_fraction > 1 + 1e-9:
+        if self.core_fraction + (self.noise_fraction or 0.0) > 1 + 1e-9:
             raise ValueError("core_fraction + noise_fraction must not be over 1")
+        if self.noise_fraction is not None and self.policy in ("top_k", "random"):
+            raise ValueError(f"policy {self.policy} has no noise: leave noise_fraction out")
         if self.bf16 and self.fp16:
             raise ValueError("bf16 and fp16 exclude each other")
         return self

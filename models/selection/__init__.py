@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from models.selection.assignment import REASON_CODES, SET_CODES, Assignment
+from models.selection.assignment import REASON_CODES, SET_CODES, Assignment, Policy
+from models.selection.ccs import CcsPolicy
+from models.selection.evidence import Checks, Evidence, drawn
+from models.selection.robust import RobustPolicy
 from models.selection.seed import SeedPolicy
+from models.selection.top_k import TopKPolicy
+from models.selection.uniform import RandomPolicy
 
-policies: Mapping[str, type[SeedPolicy]] = {"seed": SeedPolicy}
-
-__all__ = ["REASON_CODES", "SET_CODES", "Assignment", "SeedPolicy", "policies"]
+__all__ = [
+    "REASON_CODES",
+    "SET_CODES",
+    "Assignment",
+    "CcsPolicy",
+    "Checks",
+    "Evidence",
+    "Policy",
+    "RandomPolicy",
+    "RobustPolicy",
+    "SeedPolicy",
+    "TopKPolicy",
+    "drawn",
+]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from models.selection.evidence import Evidence
 
 # Stored with every set version, so a code never changes its meaning; new ones go at the end.
 SET_CODES: Mapping[str, int] = MappingProxyType({"unscored": 0, "core": 1, "edge": 2, "noise": 3})
@@ -35,12 +38,14 @@ class Assignment:
     """Where n samples belong.
 
     order: (n,) int64, positions from the most to the least important. sets, reasons: (n,) uint8,
-    by position in the input (not by rank), codes of SET_CODES and REASON_CODES.
+    by position in the input (not by rank), codes of SET_CODES and REASON_CODES. told: what the policy chose
+    by itself, for the job's result.
     """
 
     order: NDArray[np.int64]
     sets: NDArray[np.uint8]
     reasons: NDArray[np.uint8]
+    told: Mapping[str, Any] = field(default_factory=dict)
 
     def set_names(self) -> list[str]:
         """The set of each position, by name."""
@@ -54,3 +59,32 @@ class Assignment:
         """How many samples each set has, empty sets included."""
         counts = np.bincount(self.sets, minlength=len(SET_CODES))
         return {name: int(counts[code]) for name, code in SET_CODES.items()}
+
+
+class Policy(Protocol):
+    """Sorts samples into sets. The same evidence gives the same sets, in whatever order it comes."""
+
+    def assign(self, evidence: Evidence) -> Assignment: ...
+
+
+@dataclass(frozen=True)
+class Draft:
+    """An assignment in the making."""
+
+    sets: NDArray[np.uint8]
+    reasons: NDArray[np.uint8]
+
+    @classmethod
+    def all_edge(cls, evidence: Evidence, reason: str) -> Draft:
+        count = len(evidence)
+        return cls(
+            np.full(count, SET_CODES["edge"], dtype=np.uint8),
+            np.full(count, REASON_CODES[reason], dtype=np.uint8),
+        )
+
+    def put(self, positions: NDArray[np.int64] | NDArray[np.bool_], set_name: str, reason: str) -> None:
+        self.sets[positions] = SET_CODES[set_name]
+        self.reasons[positions] = REASON_CODES[reason]
+
+    def finished(self, order: NDArray[np.int64], told: Mapping[str, Any] | None = None) -> Assignment:
+        return Assignment(order, self.sets, self.reasons, told or {})

@@ -11,12 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import ModelError
-from models.selection import REASON_CODES, SET_CODES, SeedPolicy, policies
+from models.selection import REASON_CODES, SET_CODES, Assignment, Evidence, SeedPolicy
 
 hundredths = st.integers(0, 100)
 scores = st.dictionaries(
     st.text(min_size=1, max_size=6), st.sampled_from([0.0, 0.5, 1.0]) | st.floats(0, 1e6), max_size=40
 )
+
+
+def assign(policy: SeedPolicy, importance: np.ndarray, ids: list[str]) -> Assignment:
+    return policy.assign(Evidence(ids, np.zeros(len(ids), dtype=np.int64), 2, importance))
 
 
 def half_up(fraction: float, count: int) -> int:
@@ -33,7 +37,7 @@ def test_sets_are_the_founding_documents(
     noise = min(half_up(noise_fraction, len(scored)), len(scored) - core)
     ids = list(scored)
     shuffler.shuffle(ids)
-    answer = SeedPolicy(core_fraction, noise_fraction).assign(np.array([scored[i] for i in ids]), ids)
+    answer = assign(SeedPolicy(core_fraction, noise_fraction), np.array([scored[i] for i in ids]), ids)
     assert [ids[position] for position in answer.order] == expected
     names = dict(zip(ids, answer.set_names(), strict=True))
     edge = len(scored) - core - noise
@@ -43,19 +47,23 @@ def test_sets_are_the_founding_documents(
     assert answer.set_sizes() == {"unscored": 0, "core": core, "edge": edge, "noise": noise}
 
 
+def test_the_founding_documents_worked_case() -> None:
+    answer = assign(SeedPolicy(0.67, 0.33), np.array([0.9, 0.5, 0.8]), ["x1", "x2", "x3"])
+    assert answer.set_names() == ["core", "noise", "core"]
+
+
 @pytest.mark.parametrize(
     ("fraction", "count", "core"),
     [(0.29, 50, 15), (0.1, 5, 1), (0.1, 4, 0), (0.35, 10, 4), (0.0, 9, 0), (1.0, 9, 9), (1e-9, 9, 0)],
 )
 def test_halves_round_up_on_the_decimal_fraction(fraction: float, count: int, core: int) -> None:
     ids = [f"s{i}" for i in range(count)]
-    assert (
-        SeedPolicy(fraction, 0.0).assign(np.arange(count, dtype=np.float64), ids).set_sizes()["core"] == core
-    )
+    found = assign(SeedPolicy(fraction, 0.0), np.arange(count, dtype=np.float64), ids)
+    assert found.set_sizes()["core"] == core
 
 
 def test_where_both_round_up_core_wins() -> None:
-    sizes = SeedPolicy(0.5, 0.5).assign(np.array([1.0, 2.0, 3.0]), ["a", "b", "c"]).set_sizes()
+    sizes = assign(SeedPolicy(0.5, 0.5), np.array([1.0, 2.0, 3.0]), ["a", "b", "c"]).set_sizes()
     assert (sizes["core"], sizes["edge"], sizes["noise"]) == (2, 0, 1)
 
 
@@ -75,15 +83,14 @@ def test_decimal_shares_that_add_up_to_one_are_accepted() -> None:
 
 def test_a_score_that_is_not_a_number_is_named() -> None:
     with pytest.raises(ModelError) as caught:
-        SeedPolicy(0.3, 0.2).assign(np.array([1.0, np.nan, 2.0, np.inf]), list("abcd"))
+        assign(SeedPolicy(0.3, 0.2), np.array([1.0, np.nan, 2.0, np.inf]), list("abcd"))
     assert (caught.value.code, caught.value.positions) == ("non_finite_score", (1, 3))
 
 
 def test_no_samples() -> None:
-    assert SeedPolicy(0.3, 0.2).assign(np.zeros(0), []).set_sizes() == dict.fromkeys(SET_CODES, 0)
+    assert assign(SeedPolicy(0.3, 0.2), np.zeros(0), []).set_sizes() == dict.fromkeys(SET_CODES, 0)
 
 
 def test_codes_are_the_stored_ones() -> None:
     assert dict(SET_CODES) == {"unscored": 0, "core": 1, "edge": 2, "noise": 3}
     assert len(set(REASON_CODES.values())) == len(REASON_CODES)
-    assert set(policies) == {"seed"}

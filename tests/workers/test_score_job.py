@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,7 +18,8 @@ from app.store.records import importance
 from models.encoders import load_classifier
 from tests.workers.conftest import Bench, Row
 from workers.runner import run_claimed
-from workers.score.sets import publish_sets
+from workers.score.seen import Seen
+from workers.score.sets import place, publish_sets
 
 MakeRows = Callable[[int], list[Row]]
 
@@ -29,7 +31,7 @@ def ids(rows: list[Row]) -> list[str]:
 def test_every_train_sample_is_visited_once_an_epoch_and_placed(bench: Bench, make_rows: MakeRows) -> None:
     rows = make_rows(50)
     bench.dataset(rows)
-    job = bench.run(num_train_epochs=3, core_fraction=0.3, noise_fraction=0.2)
+    job = bench.run(num_train_epochs=3, policy="seed", core_fraction=0.3, noise_fraction=0.2)
     assert job.state is JobState.SUCCEEDED, job.error
     assert job.result is not None
     assert job.result["sets"] == {"core": 15, "edge": 25, "noise": 10}
@@ -155,12 +157,14 @@ def test_a_sample_changed_since_its_score_has_no_place_in_the_new_version(
     job = bench.run()
     assert job.lineage is not None
     held = bench.state.scores.read_all(dataset.uid, job.lineage, 12)
-    bench.send(dataset, [{**rows[0], "text": "another text"}, {**rows[1], "split": "test"}])
     bench.queue()
     claim = bench.claim()
     bench.state.datasets.take_fence(dataset.uid, claim.token)
     current = bench.state.datasets.get("d")
-    version = publish_sets(bench.state, current, claim, job.lineage, ScoreParams(), held)
+    params = ScoreParams(policy="seed")
+    before, _ = place(bench.state, dataset, params, held, Seen((0, 1), np.arange(12)))
+    bench.send(dataset, [{**rows[0], "text": "another text"}, {**rows[1], "split": "test"}])
+    version = publish_sets(bench.state, current, claim, job.lineage, params, before)
     assert sum(version.sizes.values()) == 10
     assert importance(held[:1])[0] > 0
     assert [score["set"] for score in bench.scores(ids(rows[:2]))] == ["unscored", "unscored"]
@@ -260,6 +264,7 @@ def test_an_attempt_that_comes_again_finds_its_version_made(bench: Bench, make_r
     assert dataset.lineage is not None
     records = bench.state.scores.read_all(dataset.uid, dataset.lineage, 20)
     params = ScoreParams.model_validate(claim.job.params)
-    again = publish_sets(bench.state, dataset, claim, dataset.lineage, params, records)
+    placement, _ = place(bench.state, dataset, params, records, Seen((0, 1), np.arange(20)))
+    again = publish_sets(bench.state, dataset, claim, dataset.lineage, params, placement)
     assert again.version == 1
     assert [version.version for version in bench.state.sets.versions(dataset)] == [1]

@@ -88,6 +88,16 @@ def load_job_data(state: State, dataset: Dataset, version: int, params: ScorePar
     return JobData(left, cut, "cut", classes, skipped)
 
 
+def require_what_the_policy_needs(params: ScoreParams, data: JobData) -> None:
+    """Raises JobFailed `no_validation`: the validation labels are to be trusted, but there are none."""
+    if params.trusted_validation and data.validation_source != "client":
+        raise JobFailed(
+            "no_validation",
+            "trusted_validation is set, but the dataset has no labelled samples in its validation split",
+            remedy="Send some with split validation, or leave trusted_validation out.",
+        )
+
+
 def _fix_labels(state: State, dataset: Dataset, labels: tuple[Label, ...]) -> tuple[Label, ...]:
     with state.datasets.writing(dataset):
         fixed = state.datasets.fix_labels(dataset, labels)

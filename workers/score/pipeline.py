@@ -14,6 +14,7 @@ from app.store.artifacts import ArtifactStore
 from app.store.layout import SHARD_RECORDS
 from app.store.model_places import find_model
 from app.store.records import Records
+from app.store.sets import Placement
 from app.store.state import State
 from models.batching import LabelledTexts, tokenize
 from models.encoders import LoadedClassifier, load_classifier
@@ -24,14 +25,15 @@ from models.training import ScoringRun, TrainingConfig, pick_device
 from workers.lease import JobCancelled, JobLease
 from workers.score.book import ScoreBook
 from workers.score.checkpoint import Checkpoints
-from workers.score.data import JobData, Rows, load_job_data
+from workers.score.data import JobData, Rows, load_job_data, require_what_the_policy_needs
 from workers.score.description import described
 from workers.score.epoch_visits import EpochVisits
 from workers.score.history import EpochHistory
 from workers.score.lineages import open_lineage
 from workers.score.responses import ResponseBook
 from workers.score.room import when_there_is_room
-from workers.score.sets import publish_sets
+from workers.score.seen import look
+from workers.score.sets import place, publish_sets
 from workers.score.settled import settled_records, unsettled_shards
 from workers.score.training import ScoreTraining
 
@@ -64,12 +66,17 @@ class ScoreJob:
         self._hold(dataset)
         version = self._state.samples.pin(dataset, self._claim.job.id)
         data = load_job_data(self._state, dataset, version, self._params)
+        require_what_the_policy_needs(self._params, data)
         classifier = self._load_model(len(data.classes))
         lineage, run_number = self._when_free(
             lambda: open_lineage(self._state, dataset, self._claim, self._params, classifier)
         )
         self._phase("tokenizing")
-        run = self._training_run(classifier, data)
+        train = self._tokenized(classifier, data.train)
+        validation = None if data.validation is None else self._tokenized(classifier, data.validation)
+        seen = look(self._params, classifier, data, train, validation, self._artifacts, self._lease)
+        use_kernels(self._settings.cpu_kernels)
+        run = ScoringRun(classifier, train, validation, _training_config(self._params), pick_device())
         training, book, history, visits = self._resume_or_begin(dataset, lineage, run_number, run, data)
         try:
             training.go(self._lease, self._settings)
@@ -77,17 +84,19 @@ class ScoreJob:
             self._close_run(book, visits)  # the visits until here count
             raise
         self._phase("sets", step=training.last_step, total=run.total_steps)
+        placement, told = place(self._state, dataset, self._params, book.records, seen)
 
         def finish() -> tuple[dict[str, Any], SetVersion]:
             self._close_run(book, visits)
             response = self._keep_responses(dataset, lineage, run_number, training.responses, data)
-            return response, self._when_free(lambda: self._publish_sets(dataset, lineage, book))
+            return response, self._when_free(lambda: self._publish_sets(dataset, lineage, placement))
 
         response, sets = self._state.durably(finish)
         log.info("sets published", version=sets.version, sizes=sets.sizes)
         return {
             **described(data, classifier, run, sets, lineage, history),
             **response,
+            **({"noise": told} if told else {}),
             "steps": training.last_step,
             "data_version": version,
             "seconds": round(time.monotonic() - started, 2),
@@ -116,9 +125,9 @@ class ScoreJob:
                 log.info("the job waits for whoever writes samples", detail=error.detail)
                 self._lease.check()
 
-    def _publish_sets(self, dataset: Dataset, lineage: Lineage, book: ScoreBook) -> SetVersion:
+    def _publish_sets(self, dataset: Dataset, lineage: Lineage, placement: Placement) -> SetVersion:
         def publish() -> SetVersion:
-            return publish_sets(self._state, dataset, self._claim, lineage.id, self._params, book.records)
+            return publish_sets(self._state, dataset, self._claim, lineage.id, self._params, placement)
 
         try:
             return publish()
@@ -149,12 +158,6 @@ class ScoreJob:
             adapters = LoraSettings(**self._params.peft.model_dump(exclude={"method"}))
             add_lora(classifier.model, adapters, seed=self._params.seed)
         return classifier
-
-    def _training_run(self, classifier: LoadedClassifier, data: JobData) -> ScoringRun:
-        use_kernels(self._settings.cpu_kernels)
-        train = self._tokenized(classifier, data.train)
-        validation = None if data.validation is None else self._tokenized(classifier, data.validation)
-        return ScoringRun(classifier, train, validation, _training_config(self._params), pick_device())
 
     def _tokenized(self, classifier: LoadedClassifier, rows: Rows) -> LabelledTexts:
         tokens = tokenize(

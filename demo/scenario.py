@@ -25,7 +25,6 @@ PARAMS: dict[str, Any] = {
     "max_length": 64,
     "model_config": {"num_hidden_layers": 2},
     "core_fraction": 0.5,
-    "noise_fraction": 0.1,
 }
 Row = Mapping[str, str]
 
@@ -36,10 +35,11 @@ class RequestFailed(Exception):
 
 @dataclass(frozen=True)
 class Placed:
-    """A sample with its importance and its set."""
+    """A sample with its importance, the probability that its label is wrong, and its set."""
 
     id: str
     importance: float
+    noise_probability: float
     set: str
 
 
@@ -93,7 +93,9 @@ def job_events(client: httpx.Client, job_id: str) -> Iterator[dict[str, Any]]:
 def all_placed(client: httpx.Client) -> list[Placed]:
     """Every scored sample, most important first."""
     placed = [
-        Placed(item["id"], item["importance"], name) for name in SETS for item in _members(client, name)
+        Placed(item["id"], item["importance"], item["noise_probability"], name)
+        for name in SETS
+        for item in _members(client, name)
     ]
     return sorted(placed, key=lambda sample: (-sample.importance, sample.id))
 

@@ -25,6 +25,7 @@ class ModelError(Exception):
     | `label_out_of_range` | a label index is not one of the model's classes |
     | `empty_split` | there is nothing to train on |
     | `no_validation` | early stopping was asked for without a validation split |
+    | `no_hidden_states` | the model does not show where it puts a text |
     | `invalid_training_config` | a training parameter is out of range |
     | `precision_unavailable` | bf16 or fp16 was asked for where the device cannot do it |
     | `non_finite_score` | a loss or a gradient norm is infinite or not a number |

@@ -28,7 +28,7 @@ def reviews(count: int, prefix: str = "r") -> list[dict[str, Any]]:
 def test_from_samples_to_sets(service: Service) -> None:
     rows = reviews(60)
     service.create("reviews", rows)
-    job = service.wait(service.score("reviews", core_fraction=0.5, noise_fraction=0.2, **FAST))
+    job = service.wait(service.score("reviews", policy="seed", core_fraction=0.5, noise_fraction=0.2, **FAST))
     assert job["state"] == "succeeded", job
     assert job["attempt"] == 1
     assert job["params"]["learning_rate"] == 5e-5

@@ -37,7 +37,7 @@ def fill(state: State, samples: int) -> Dataset:
     assert claim is not None
     state.datasets.take_fence(dataset.uid, claim.token)
     lineage = Lineage(id=LINEAGE, model="demo", revision="r1", trainable="all", created_at=now(), runs=1)
-    state.datasets.save_lineage(dataset, lineage)
+    state.datasets.save_lineage(dataset, lineage, claim.token)
     state.datasets.show_lineage_if_first(dataset, lineage)
     norms = np.random.default_rng(0).lognormal(size=(3, samples))
     _write_records(state, dataset, norms, claim.token)

@@ -48,7 +48,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             tasks.start_soon(_keep_queue_moving, service)
             yield
             tasks.cancel_scope.cancel()
-        await service.state.lookups.close()
+        await service.state.exchange.close()
         service.state.close()
         celery.close()
 

@@ -68,10 +68,9 @@ def describe(state: State, dataset: Dataset, rows: list[dict[str, Any]]) -> list
         return []
     looked_up = state.scores.lookup(dataset, [row["id"] for row in rows])
     described = []
-    for row, found in zip(rows, looked_up.found, strict=True):
-        if found is None:
+    for row, score in zip(rows, present(looked_up), strict=True):
+        if score is None:
             continue  # deleted between the two reads
-        score = present(found, looked_up)
         version = None if score["set"] == UNSCORED or looked_up.version is None else looked_up.version.version
         described.append(
             {

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import msgspec
 
 from app.contracts import REASONS, SET_BY_CODE, UNSCORED, Dataset, Lineage
 from app.errors import NotFound, TooLarge
-from app.store.records import Record
-from app.store.scores import Found, Lookup
+from app.store.scores import Lookup, Values
 from app.store.state import State
 
 MAX_IDS = 10_000
 IDS_AT_A_TIME = 250
+PARTS_UNDER_WAY = 3
 _encode = msgspec.json.Encoder().encode
 
 
@@ -32,8 +34,7 @@ def scores(state: State, dataset: Dataset, ids: Sequence[str]) -> list[dict[str,
         raise TooLarge("too_many_ids", f"{len(ids)} ids were asked for, the limit is {MAX_IDS}")
     if not ids:
         return []
-    found = state.scores.lookup(dataset, ids)
-    return [None if one is None else present(one, found) for one in found.found]
+    return present(state.scores.lookup(dataset, ids))
 
 
 def score(state: State, dataset: Dataset, sample_id: str) -> dict[str, Any]:
@@ -49,9 +50,8 @@ async def score_json(state: State, dataset_name: str, sample_id: str) -> bytes |
     answer = await state.lookups.ask(dataset_name, [sample_id])
     if answer is None:
         return None
-    lookup = answer.read()
-    found = lookup.found[0]
-    return None if found is None else _encode(score_of(found, lookup))
+    (shown,) = scores_of(answer)
+    return None if shown is None else _encode(shown)
 
 
 async def scores_json(state: State, dataset_name: str, ids: Sequence[str]) -> bytes | None:
@@ -63,22 +63,24 @@ async def scores_json(state: State, dataset_name: str, ids: Sequence[str]) -> by
     if len(ids) > MAX_IDS:
         return None
     parts = [ids[start : start + IDS_AT_A_TIME] for start in range(0, len(ids), IDS_AT_A_TIME)] or [ids]
+    waiting = iter(parts)
+    under_way = deque(
+        asyncio.create_task(state.lookups.ask(dataset_name, part))
+        for part in islice(waiting, PARTS_UNDER_WAY)
+    )
     written: list[bytes] = []
-    under_way = asyncio.create_task(state.lookups.ask(dataset_name, parts[0]))
     try:
-        for following in [*parts[1:], None]:
-            asked = under_way
-            if following is not None:  # Redis looks these up while those before are written
-                under_way = asyncio.create_task(state.lookups.ask(dataset_name, following))
-            answer = await asked
+        while under_way:
+            answer = await under_way.popleft()
             if answer is None:
                 return None
-            lookup = answer.read()
-            shown = [None if found is None else score_of(found, lookup) for found in lookup.found]
-            written.append(_encode(shown)[1:-1])
+            for part in islice(waiting, 1):  # Redis looks these up while those before are written
+                under_way.append(asyncio.create_task(state.lookups.ask(dataset_name, part)))
+            written.append(_encode(scores_of(answer))[1:-1])
     finally:
-        if not under_way.cancel() and not under_way.cancelled():
-            under_way.exception()  # where it failed, the part before it has told
+        for left in under_way:
+            if not left.cancel() and not left.cancelled():
+                left.exception()  # where it failed, the part before it has told
     return b'{"scores":[' + b",".join(written) + b"]}"
 
 
@@ -118,24 +120,43 @@ class Score(msgspec.Struct, gc=False):
     updated_at: str | None = None
 
 
-def score_of(found: Found, lookup: Lookup) -> Score:
-    shown = Score(found.sample_id, lineage=lookup.lineage)
-    record, cell, version = found.record, found.cell, lookup.version
-    if record is not None:
-        shown.importance, shown.visits = record.importance, record.visits
-        shown.signals = _signals(record)
-        shown.updated_at = _rfc3339(record.updated_at)
-    if cell is not None and version is not None:
-        scored = sum(version.sizes.values())
-        shown.set, shown.reason = SET_BY_CODE[cell.set], REASONS[cell.reason]
-        shown.noise_probability = cell.noise_probability
-        shown.percentile = 100.0 * (scored - cell.rank) / scored
-    return shown
+def scores_of(lookup: Lookup) -> list[Score | None]:
+    """One for each id, None where it is unknown."""
+    lineage, scored = lookup.lineage, lookup.scored
+    return [None if found is None else _score(*found, lineage, scored) for found in lookup.found()]
 
 
-def present(found: Found, lookup: Lookup) -> dict[str, Any]:
-    """SCORE as a dictionary, to be part of something larger."""
-    shown: dict[str, Any] = msgspec.to_builtins(score_of(found, lookup))
+def present(lookup: Lookup) -> list[dict[str, Any] | None]:
+    """`scores_of` as dictionaries, to be part of something larger."""
+    return [None if one is None else msgspec.to_builtins(one) for one in scores_of(lookup)]
+
+
+def _score(sample_id: str, values: Values, lineage: str | None, scored: int) -> Score:
+    """Args: scored: how many samples the current set version has."""
+    _, visits, _, turns, at, norm_sum, norm_std, norm_last, *means, _, set_code, reason, noise, rank, _ = (
+        values
+    )
+    shown = Score(sample_id, lineage=lineage)
+    if visits:
+        loss, el2n, margin, confidence, variability, alignment = means
+        shown.visits = visits
+        shown.importance = importance = norm_sum / visits
+        shown.signals = Signals(
+            GradNorm(importance, norm_std, norm_last),
+            loss,
+            el2n,
+            margin,
+            confidence,
+            variability,
+            turns // 2,
+            None if math.isnan(alignment) else alignment,
+        )
+        shown.updated_at = _rfc3339(at)
+    if set_code:
+        shown.set = SET_BY_CODE[set_code]
+        shown.reason = REASONS[reason]
+        shown.noise_probability = None if math.isnan(noise) else noise
+        shown.percentile = 100.0 * (scored - rank) / scored
     return shown
 
 
@@ -145,19 +166,6 @@ def membership(shown: dict[str, Any], version: int) -> dict[str, Any]:
 
 def lineage_of(state: State, dataset: Dataset) -> Lineage | None:
     return None if dataset.lineage is None else state.datasets.lineage(dataset, dataset.lineage)
-
-
-def _signals(record: Record) -> Signals:
-    return Signals(
-        GradNorm(record.importance, record.grad_norm_std, record.grad_norm_last),
-        loss=record.loss,
-        el2n=record.el2n,
-        margin=record.margin,
-        confidence=record.confidence,
-        variability=record.variability,
-        forgetting=record.forgetting,
-        alignment=None if math.isnan(record.alignment) else record.alignment,
-    )
 
 
 @lru_cache(maxsize=4_096)

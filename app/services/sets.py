@@ -27,6 +27,71 @@ class PageCursor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     next_row: Position
 
 
+class Item(msgspec.Struct, gc=False):
+    """A member as a page shows it."""
+
+    id: str
+    importance: float
+    noise_probability: float | None
+    reason: str
+
+
+class Page(msgspec.Struct, gc=False):
+    version: int
+    total: int
+    items: list[Item]
+    next_cursor: str | None
+
+
+class _Walk:
+    """Through the order of a set, from its start or from a cursor, until a page is full."""
+
+    def __init__(
+        self, set_name: SetName, version: int | None, order: Order, limit: int, cursor: str | None
+    ) -> None:
+        """Raises `Invalid("invalid_cursor")`."""
+        self.version = version
+        self._set_name, self._order, self._limit = set_name, order, limit
+        self._at = 0
+        self._items: list[Member] = []
+        if cursor is not None:
+            position = decode_cursor(cursor, PageCursor)
+            if position.set != set_name or position.order != order or version not in (None, position.version):
+                raise Invalid("invalid_cursor", "the cursor belongs to another set, order or version")
+            self.version, self._at = position.version, position.next_row
+
+    def begin(self, rows: int) -> None:
+        """Args: rows: how many the set has, in the version of the walk."""
+        if self._at > rows:
+            raise Invalid("invalid_cursor", "the cursor points outside the set")
+        self._rows = rows
+
+    def next_rows(self) -> tuple[int, int] | None:
+        """The first and the last of the rows to read next; None at the end, or with a page that is full."""
+        count = min(self._limit - len(self._items), self._rows - self._at)
+        if count <= 0:
+            return None
+        first = self._at if self._order == "-importance" else self._rows - self._at - count
+        self._at += count
+        return first, first + count - 1
+
+    def take(self, members: list[Member]) -> None:
+        self._items += members if self._order == "-importance" else reversed(members)
+
+    def page(self, held: SetVersion) -> Page:
+        name = self._set_name.value
+        following = PageCursor(version=held.version, set=name, order=self._order, next_row=self._at)
+        return Page(
+            version=held.version,
+            total=held.sizes[name],
+            items=[
+                Item(one.sample_id, one.importance, one.noise_probability, REASONS[one.reason])
+                for one in self._items
+            ],
+            next_cursor=encode_cursor(following) if self._at < self._rows else None,
+        )
+
+
 def page(
     state: State,
     dataset: Dataset,
@@ -36,58 +101,38 @@ def page(
     order: Order,
     limit: int,
     cursor: str | None,
-) -> dict[str, Any]:
+) -> Page:
     """One page of a set version; a cursor stays on its version while newer ones come."""
-    position = None if cursor is None else decode_cursor(cursor, PageCursor)
-    if position is not None:
-        if position.set != set_name or position.order != order or version not in (None, position.version):
-            raise Invalid("invalid_cursor", "the cursor belongs to another set, order or version")
-        version = position.version
-    held, rows_of = state.sets.version_and_rows(dataset, version)
-    rows = rows_of[set_name]
-    start = 0 if position is None else position.next_row
-    if start > rows:
-        raise Invalid("invalid_cursor", "the cursor points outside the set")
-    items, next_row = _collect(state, dataset, held, set_name, order, start, rows, limit)
-    following = PageCursor(version=held.version, set=set_name.value, order=order, next_row=next_row)
-    return {
-        "version": held.version,
-        "total": held.sizes[set_name.value],
-        "items": [
-            {
-                "id": member.sample_id,
-                "importance": member.importance,
-                "noise_probability": member.noise_probability,
-                "reason": REASONS[member.reason],
-            }
-            for member in items
-        ],
-        "next_cursor": encode_cursor(following) if next_row < rows else None,
-    }
+    walk = _Walk(set_name, version, order, limit, cursor)
+    held, rows_of = state.sets.version_and_rows(dataset, walk.version)
+    walk.begin(rows_of[set_name])
+    while (rows := walk.next_rows()) is not None:
+        walk.take(state.sets.members(dataset, held.version, set_name, *rows))
+    return walk.page(held)
 
 
-def _collect(
+async def page_json(
     state: State,
-    dataset: Dataset,
-    version: SetVersion,
+    dataset_name: str,
     set_name: SetName,
+    *,
+    version: int | None,
     order: Order,
-    start: int,
-    rows: int,
     limit: int,
-) -> tuple[list[Member], int]:
-    """Up to `limit` valid members from position `start` of the order, and the position after the last one."""
-    items: list[Member] = []
-    at = start
-    while len(items) < limit and at < rows:
-        count = min(limit - len(items), rows - at)
-        if order == "-importance":
-            items += state.sets.members(dataset, version.version, set_name, at, at + count - 1)
-        else:
-            found = state.sets.members(dataset, version.version, set_name, rows - at - count, rows - at - 1)
-            items += reversed(found)
-        at += count
-    return items, at
+    cursor: str | None,
+) -> bytes | None:
+    """`page` as JSON, on the event loop; None for whatever is no success."""
+    try:
+        walk = _Walk(set_name, version, order, limit, cursor)
+        opened = await state.pages.open(dataset_name, walk.version)
+        if opened is None:
+            return None
+        walk.begin(opened.rows[set_name])
+    except Invalid:
+        return None
+    while (rows := walk.next_rows()) is not None:
+        walk.take(await state.pages.members(opened, set_name, *rows))
+    return msgspec.json.encode(walk.page(opened.held))
 
 
 def member(
@@ -133,7 +178,8 @@ def _with_columns(
 ) -> list[dict[str, Any]]:
     wants_sample = bool(include & {"text", "label"})
     texts = state.samples.by_ordinals(dataset, [m.ordinal for m in members]) if wants_sample else {}
-    looked_up = state.scores.lookup(dataset, [m.sample_id for m in members]) if "score" in include else None
+    ids = [m.sample_id for m in members]
+    scores = present(state.scores.lookup(dataset, ids)) if "score" in include else None
     batch: list[dict[str, Any]] = []
     for position, one in enumerate(members):
         row: dict[str, Any] = {
@@ -150,8 +196,7 @@ def _with_columns(
         if "label" in include and sample is not None:
             known = sample["label"] is not None
             row["label"] = StoredLabel(sample["label"], sample["label_number"]).value() if known else None
-        if looked_up is not None:
-            found = looked_up.found[position]
-            row["score"] = None if found is None else present(found, looked_up)
+        if scores is not None:
+            row["score"] = scores[position]
         batch.append(row)
     return batch

@@ -1,99 +1,71 @@
-"""Pipelines of reads from an event loop, one at a time, over one connection."""
+"""Reads from an event loop over one connection that is opened again when it breaks."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from typing import Any, cast
-
-import hiredis
-import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import ResponseError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from typing import Any
 
 from app.store.connections import TRANSIENT
-from app.store.scripts import Value
+from app.store.wire import Address, Wire
 
-Command = tuple[Value, ...]
-SILENCE_SECONDS = 5.0
-"""How long a server that took a pipeline may say nothing; no script of ours runs as long."""
 _FIRST_PAUSE_SECONDS = 0.02
 _LONGEST_PAUSE_SECONDS = 0.5
 
 
 class Exchange:
-    """Sends a pipeline and gives back its replies.
+    """Sends commands and gives back their replies.
 
     The connection is opened when it is first needed and again after it broke. What a broken connection left
     unanswered is sent once more, so commands here may only read. It belongs to the event loop that it is
-    first used in, and carries one pipeline at a time.
+    first used in; many may ask at once.
+
+    Args:
+        outage_seconds: how long a server may be away before those who ask are told.
     """
 
-    def __init__(self, url: str) -> None:
-        pool = redis.asyncio.ConnectionPool.from_url(
-            url,
-            socket_connect_timeout=SILENCE_SECONDS,
-            socket_timeout=None,  # one limit for a pipeline, not one for each reply
-            health_check_interval=0,
-            retry=Retry(NoBackoff(), 0),
-        )
-        self._connection = pool.make_connection()  # the pool only reads the URL: TLS, password, database
+    def __init__(self, url: str, *, outage_seconds: float) -> None:
+        self._outage_seconds = outage_seconds
+        self._address = Address(url)
+        self._wire: Wire | None = None
+        self._opening: asyncio.Task[Wire] | None = None
 
-    async def __call__(self, commands: Sequence[Command], *, give_up_at: float) -> list[Any]:
-        """The replies in order.
+    def give_up_at(self) -> float:
+        """Until when, on the monotonic clock, what is asked now is to be tried again."""
+        return time.monotonic() + self._outage_seconds
+
+    async def __call__(self, packed: bytes, count: int, *, give_up_at: float) -> list[Any]:
+        """The replies to `count` commands, in order.
 
         Args:
-            give_up_at: on the monotonic clock; until then a server that is away is tried again.
+            give_up_at: that of the whole question, of which this may be one of several turns.
 
         Raises:
             ConnectionError, TimeoutError, BusyLoadingError: the server stayed away, or silent.
             ResponseError: it refused one of the commands; the first of those refusals.
         """
-        packed = b"".join(_pack(command) for command in commands)
-        replies = await self._patiently(packed, len(commands), give_up_at)
-        for reply in replies:
-            if isinstance(reply, ResponseError):
-                raise reply
-        return replies
-
-    async def close(self) -> None:
-        await self._connection.disconnect(nowait=True)
-
-    async def _patiently(self, packed: bytes, count: int, give_up_at: float) -> list[Any]:
+        if count == 0:
+            return []
         pause = _FIRST_PAUSE_SECONDS
         while True:
             try:
-                return await self._once(packed, count)
+                wire = self._wire
+                if wire is None or wire.broken:
+                    wire = await self._open()
+                return await wire.ask(packed, count)
             except TRANSIENT:
                 if time.monotonic() + pause > give_up_at:
                     raise
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
-    async def _once(self, packed: bytes, count: int) -> list[Any]:
-        try:
-            async with asyncio.timeout(SILENCE_SECONDS):
-                await self._connection.connect()  # returns at once where it is connected
-                await self._connection.send_packed_command(packed, check_health=False)
-                return [await self._reply() for _ in range(count)]
-        except TimeoutError as silence:
-            await self.close()
-            raise RedisTimeoutError(f"no reply within {SILENCE_SECONDS:.0f} s") from silence
-        except BaseException:
-            # What is still under way must not be taken for the replies of the next pipeline.
-            await self.close()
-            raise
+    async def close(self) -> None:
+        if self._wire is not None:
+            self._wire.close()
 
-    async def _reply(self) -> Any:
-        try:
-            return await self._connection.read_response()
-        except ResponseError as refusal:
-            return refusal
-
-
-def _pack(command: Command) -> bytes:
-    packed: bytes = hiredis.pack_command(cast("Any", command))  # its stub knows tuples of one part only
-    return packed
+    async def _open(self) -> Wire:
+        """One attempt for all who find the connection closed."""
+        if self._opening is None or self._opening.done():
+            self._opening = asyncio.create_task(self._address.open())
+        self._wire = await asyncio.shield(self._opening)
+        return self._wire

@@ -45,9 +45,14 @@ def unpack_id(entry: bytes) -> str:
     return entry[ENTRY.size :].decode()
 
 
+def crcs_of(ids: Sequence[bytes]) -> list[int]:
+    """Where the index is asked for each id: its CRC-32."""
+    return [crc32(sample_id) for sample_id in ids]
+
+
 def pack_crcs(ids: Sequence[str]) -> bytes:
-    """Where the index is asked for each id: its CRC-32, 4 bytes each."""
-    return struct.pack(f"<{len(ids)}I", *[crc32(sample_id.encode()) for sample_id in ids])
+    """`crcs_of` as 4 bytes each."""
+    return struct.pack(f"<{len(ids)}I", *crcs_of([sample_id.encode() for sample_id in ids]))
 
 
 IDS_A_CALL = 1_000
@@ -66,6 +71,13 @@ def segment_buckets(segment: int) -> int:
     end: int = FIRST_SEGMENT * SEGMENT_GROWTH**segment
     start = 0 if segment == 0 else end // SEGMENT_GROWTH
     return (end - start) // IDS_A_BUCKET
+
+
+def segments_of(ordinals: int) -> list[int]:
+    """The segments that hold so many ordinals, the one with the most of them first."""
+    newest = segment_of(ordinals - 1)
+    ends = [0, *(FIRST_SEGMENT * SEGMENT_GROWTH**segment for segment in range(newest)), ordinals]
+    return sorted(range(newest + 1), key=lambda segment: ends[segment] - ends[segment + 1])
 
 
 def index_place(sample_id: str, ordinal: int) -> tuple[str, int]:

@@ -152,9 +152,12 @@ class DatasetKeys:
     def shards_prefix(self) -> str:
         return f"{self.base}:s:"
 
+    def shard_prefix(self, lineage_id: str) -> str:
+        return f"{self.shards_prefix()}{lineage_id}:"
+
     def shard(self, lineage_id: str, shard: int) -> str:
         """String: score records of 1,259 ordinals behind a ledger header (`app.store.records`)."""
-        return f"{self.shards_prefix()}{lineage_id}:{shard}"
+        return f"{self.shard_prefix(lineage_id)}{shard}"
 
     # -- sets --------------------------------------------------------------------------------------------
     @property

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import struct
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import cast
 
 import redis
 
@@ -14,27 +15,53 @@ from app.errors import StaleWorker
 from app.store.datasets import refuse_unless
 from app.store.ids import pack_crcs
 from app.store.keys import DatasetKeys, Keys
-from app.store.layout import SHARD_RECORDS
-from app.store.records import Ledger, Record, Records, empty_records, pack_shard, unpack_shard
+from app.store.layout import CELL_STRUCT, RECORD_STRUCT, SHARD_RECORDS
+from app.store.records import Ledger, Records, empty_records, pack_shard, unpack_shard
 from app.store.scripts import Scripts, Value
-from app.store.sets import Cell, read_version
+from app.store.sets import read_version
 
 SHARDS_A_CALL = 64
 
 
-class Found(NamedTuple):
-    """What Redis knows of a sample's present content: its record, and its cell in the current set version."""
-
-    sample_id: str
-    record: Record | None
-    cell: Cell | None
+Values = tuple[
+    int, int, int, int, int, float, float, float, float, float, float, float, float, float,  # of a record
+    int, int, int, float, int, float,  # of a cell
+]  # fmt: skip
+"""A sample's record and its cell in the current set version, field by field. Without visits, or in set 0,
+there is none for the present content."""
+_VALUES = struct.Struct(RECORD_STRUCT.format + CELL_STRUCT.format.removeprefix("<"))
+NO_RECORD, NO_CELL = bytes(RECORD_STRUCT.size), bytes(CELL_STRUCT.size)
 
 
 @dataclass(frozen=True)
 class Lookup:
+    """What Redis knows of the samples with these ids."""
+
     lineage: str | None
     version: SetVersion | None
-    found: list[Found | None]
+    ids: Sequence[str]
+    packed: Sequence[bytes | None]
+    """Record and cell in one; None for an id that is unknown."""
+
+    @property
+    def scored(self) -> int:
+        """How many samples the set version has."""
+        return 0 if self.version is None else sum(self.version.sizes.values())
+
+    def part(self, start: int, stop: int) -> Lookup:
+        if start == 0 and stop == len(self.ids):
+            return self
+        return Lookup(self.lineage, self.version, self.ids[start:stop], self.packed[start:stop])
+
+    def found(self) -> list[tuple[str, Values] | None]:
+        """One for each id, None where it is unknown."""
+        # All at once: plain tuples, because naming the fields takes longer than all the rest.
+        packed = b"".join([NO_RECORD + NO_CELL if one is None else one for one in self.packed])
+        values = cast("Iterator[Values]", _VALUES.iter_unpack(packed))
+        return [
+            None if held is None else (sample_id, one)
+            for sample_id, held, one in zip(self.ids, self.packed, values, strict=True)
+        ]
 
 
 LOOKUP_SCRIPT = "score_lookup"
@@ -46,25 +73,6 @@ def lookup_call(keys: DatasetKeys, ids: Sequence[str]) -> tuple[list[str], list[
     return [keys.meta, keys.versions], [*prefixes, pack_crcs(ids), *ids]
 
 
-def read_lookup(ids: Sequence[str], answer: Sequence[bytes | None]) -> Lookup:
-    """What the look-up script answered for these ids; None for an id that is unknown."""
-    lineage, description = cast("tuple[bytes, bytes]", answer[:2])
-    return Lookup(
-        lineage=lineage.decode() or None,
-        version=read_version(description) if description else None,
-        found=[
-            None
-            if record is None
-            else Found(
-                sample_id,
-                Record.unpack(record) if record else None,
-                Cell.unpack(cell) if cell else None,
-            )
-            for sample_id, record, cell in zip(ids, answer[2::2], answer[3::2], strict=True)
-        ],
-    )
-
-
 class ScoreStore:
     def __init__(self, client: redis.Redis, keys: Keys) -> None:
         self._client = client
@@ -72,9 +80,18 @@ class ScoreStore:
         self._scripts = Scripts(client)
 
     def lookup(self, dataset: Dataset, ids: Sequence[str]) -> Lookup:
-        """Scores of some ids in one round trip; None for an id that is unknown."""
+        """Scores of some ids in one round trip."""
         answer = self._scripts.run(LOOKUP_SCRIPT, *lookup_call(self._keys.dataset(dataset.uid), ids))
-        return read_lookup(ids, answer)
+        lineage, description = answer[:2]
+        return Lookup(
+            lineage=lineage.decode() or None,
+            version=read_version(description) if description else None,
+            ids=ids,
+            packed=[
+                None if record is None else (record or NO_RECORD) + (cell or NO_CELL)
+                for record, cell in zip(answer[2::2], answer[3::2], strict=True)
+            ],
+        )
 
     # -- the one write path ----------------------------------------------------------------------------
     def write_shards(

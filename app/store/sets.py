@@ -140,12 +140,10 @@ class SetStore:
     def version_and_rows(self, dataset: Dataset, number: int | None) -> tuple[SetVersion, Mapping[str, int]]:
         """`version`, and how many rows each set has, members that are void by now included."""
         wanted = dataset.set_version if number is None else number
-        names = [str(wanted), *(_void_field(wanted, name) for name in SetName)]
         versions = self._keys.dataset(dataset.uid).versions
-        held = cast("list[bytes | None]", self._client.hmget(versions, names))
+        held = cast("list[bytes | None]", self._client.hmget(versions, version_fields(wanted)))
         if held[0] is not None:
-            published = read_version(held[0])
-            return _without_void(published, dict(zip(names, held, strict=True))), published.sizes
+            return version_and_rows(wanted, held)
         if not self.numbers(dataset):
             raise NotFound("no_sets_yet", f"dataset {dataset.name!r} has no sets yet")
         raise NotFound("unknown_version", f"dataset {dataset.name!r} keeps no set version {wanted}")
@@ -187,7 +185,7 @@ class SetStore:
             keys.entries_prefix(),
         ]
         raw = cast("list[bytes]", self._scripts.run("set_rows", [], [*prefixes, first, last]))
-        return list(_valid_members(np.frombuffer(raw[0], dtype=MEMBER), raw[1:], first))
+        return list(valid_members(np.frombuffer(raw[0], dtype=MEMBER).tolist(), raw[1:], first))
 
     def _numbers(self, keys: DatasetKeys) -> list[int]:
         return [int(key) for key in cast("list[bytes]", self._client.hkeys(keys.versions)) if b":" not in key]
@@ -230,8 +228,9 @@ def _column(placement: Placement) -> NDArray[np.void]:
     return column
 
 
-def _valid_members(ordinals: NDArray[np.uint32], rows: Sequence[bytes], first: int) -> Iterator[Member]:
-    for row, (ordinal, held) in enumerate(zip(ordinals.tolist(), rows, strict=True), first):
+def valid_members(ordinals: Sequence[int], rows: Sequence[bytes], first: int) -> Iterator[Member]:
+    """Args: rows: the cell of each member and then its id; empty where the member is void."""
+    for row, (ordinal, held) in enumerate(zip(ordinals, rows, strict=True), first):
         if not held:
             continue
         cell = Cell.unpack(held[: CELL.itemsize])
@@ -249,6 +248,17 @@ def _valid_members(ordinals: NDArray[np.uint32], rows: Sequence[bytes], first: i
 def read_version(description: bytes) -> SetVersion:
     """Parsed once: a version never changes, and every look-up and page meets it."""
     return SetVersion.model_validate_json(description)
+
+
+def version_fields(number: int) -> list[str]:
+    """Of one version in the versions' hash: its description, and how many members of each set are void."""
+    return [str(number), *(_void_field(number, name) for name in SetName)]
+
+
+def version_and_rows(number: int, held: Sequence[bytes | None]) -> tuple[SetVersion, Mapping[str, int]]:
+    """From the values of `version_fields`: with the sizes that are left, and how many rows each set has."""
+    published = read_version(cast("bytes", held[0]))
+    return _without_void(published, dict(zip(version_fields(number), held, strict=True))), published.sizes
 
 
 def _void_field(version: int, set_name: str) -> str:

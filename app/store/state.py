@@ -13,11 +13,14 @@ from app.store.archive import Archive
 from app.store.connections import connect
 from app.store.datasets import DatasetStore
 from app.store.durability import Durability
+from app.store.exchange import Exchange
 from app.store.ids import IdStore
 from app.store.jobs import JobStore
 from app.store.journal import WriteJournal
 from app.store.keys import Keys
+from app.store.known import KnownDatasets
 from app.store.lookups import Lookups
+from app.store.pages import Pages
 from app.store.responses import ResponseStore
 from app.store.reviews import ReviewStore
 from app.store.samples import SampleStore
@@ -36,8 +39,11 @@ class State:
     samples: SampleStore
     reviews: ReviewStore
     scores: ScoreStore
-    lookups: Lookups
     sets: SetStore
+    lookups: Lookups
+    pages: Pages
+    exchange: Exchange
+    """What look-ups and pages are read through, on an event loop; it is closed there."""
     jobs: JobStore
     responses: ResponseStore
     durability: Durability
@@ -60,6 +66,8 @@ def open_state(settings: Settings, *, outage_seconds: float = 1.0, waits_for_roo
     """Opens the stores; `outage_seconds` is how long a call waits for a Redis that is away."""
     client = connect(settings.redis_url, outage_seconds=outage_seconds, waits_for_room=waits_for_room)
     keys = Keys(settings.key_prefix)
+    exchange = Exchange(settings.redis_url, outage_seconds=outage_seconds)
+    known = KnownDatasets(exchange, keys)
     durability = Durability(client, keys.fsync_marker)
     return State(
         client=client,
@@ -69,8 +77,10 @@ def open_state(settings: Settings, *, outage_seconds: float = 1.0, waits_for_roo
         samples=SampleStore(settings.data_url),
         reviews=ReviewStore(settings.data_url),
         scores=ScoreStore(client, keys),
-        lookups=Lookups(settings.redis_url, keys, outage_seconds=outage_seconds),
         sets=SetStore(client, keys, durability, settings.set_versions_kept),
+        lookups=Lookups(exchange, known),
+        pages=Pages(exchange, known),
+        exchange=exchange,
         jobs=JobStore(client, keys),
         responses=ResponseStore(settings.data_url),
         durability=durability,

@@ -240,11 +240,11 @@ def test_any_page_size_shows_each_valid_member_once(
             page = use.page(
                 store.state, dataset, SetName.CORE, version=None, order=order, limit=limit, cursor=cursor
             )
-            seen += [item["id"] for item in page["items"]]
-            cursor = page["next_cursor"]
+            seen += [item.id for item in page.items]
+            cursor = page.next_cursor
             if cursor is None:
                 break
-            assert len(page["items"]) == limit
+            assert len(page.items) == limit
     assert seen == (wanted if order == "-importance" else wanted[::-1])
 
 

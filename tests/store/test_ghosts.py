@@ -7,11 +7,13 @@ has to tell ids apart and to search several segments.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
@@ -26,11 +28,11 @@ from hypothesis.stateful import (
 
 from app.contracts import Claim, SetName
 from app.services.ingest import delete_sample
-from app.services.scores import scores
-from app.services.sets import member, page
+from app.services.scores import scores, scores_json
+from app.services.sets import Page, member, page, page_json
 from app.settings import Settings
 from app.store import ids as id_store
-from app.store import scripts
+from app.store import lookups, scripts
 from app.store.layout import CELLS_A_CHUNK, LUA_CONSTANTS, MEMBERS_A_CHUNK
 from app.store.state import State, open_state
 from tests.playing import Player
@@ -68,8 +70,11 @@ class Comings(RuleBasedStateMachine):
         self.truth: dict[str, Truth] = {}
         self.given_out = 0
         self.versions: list[Version] = []
+        self.loop = asyncio.Runner()
 
     def teardown(self) -> None:
+        self.loop.run(self.state.exchange.close())
+        self.loop.close()
         self.state.datasets.forget(self.dataset)
         self.state.close()
 
@@ -176,15 +181,28 @@ class Comings(RuleBasedStateMachine):
             for name in SetName:
                 left = [i for i in valid if version.sets[i] == name]
                 shown = self.page(name, version.number)
-                assert [item["id"] for item in shown["items"]] == left
-                assert shown["total"] == len(left)
+                assert [item.id for item in shown.items] == left
+                assert shown.total == len(left)
                 importance = [version.importance[i] for i in left]
-                assert [item["importance"] for item in shown["items"]] == pytest.approx(importance, rel=1e-6)
+                assert [item.importance for item in shown.items] == pytest.approx(importance, rel=1e-6)
             for sample_id in self.truth:
                 told = member(self.state, self.dataset, SetName.CORE, sample_id, version.number)
                 assert told["set"] == (version.sets[sample_id] if sample_id in valid else "unscored")
 
-    def page(self, name: SetName, version: int) -> dict[str, Any]:
+    @invariant()
+    def the_event_loop_reads_the_same(self) -> None:
+        told = msgspec.json.encode({"scores": scores(self.state, self.dataset, IDS)})
+        for few in (0, len(IDS)):  # one segment of the index after the other, and all at once
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(lookups, "FEW_IDS", few)
+                assert self.loop.run(scores_json(self.state, "d", IDS)) == told
+        for version in self.versions:
+            for name in SetName:
+                asked: Any = {"version": version.number, "order": "importance", "limit": 3, "cursor": None}
+                told = msgspec.json.encode(page(self.state, self.dataset, name, **asked))
+                assert self.loop.run(page_json(self.state, "d", name, **asked)) == told
+
+    def page(self, name: SetName, version: int) -> Page:
         return page(
             self.state, self.dataset, name, version=version, order="-importance", limit=100, cursor=None
         )
@@ -192,10 +210,11 @@ class Comings(RuleBasedStateMachine):
 
 @pytest.fixture
 def crowded_index(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Few checksums, small segments; constants of the scripts alone, none that Python has too."""
+    """Few checksums, small segments."""
     monkeypatch.setattr(id_store, "crc32", lambda raw: crc32(raw) & 0x00200001)
-    monkeypatch.setitem(LUA_CONSTANTS, "FIRST_SEGMENT", 4)
-    monkeypatch.setitem(LUA_CONSTANTS, "IDS_A_BUCKET", 2)
+    for name, value in {"FIRST_SEGMENT": 4, "IDS_A_BUCKET": 2}.items():
+        monkeypatch.setattr(id_store, name, value)
+        monkeypatch.setitem(LUA_CONSTANTS, name, value)
     scripts.script_source.cache_clear()
     yield
     scripts.script_source.cache_clear()

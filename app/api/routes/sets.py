@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Literal, cast, get_args
 
 import msgspec
-from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
@@ -106,22 +105,19 @@ async def _page(service: Service, request: Request) -> bytes | None:
     asked = request.path_params
     try:
         query = msgspec.convert(dict(request.query_params), _PageQuery, strict=False)
-    except msgspec.ValidationError:
+        name = SetName(asked["set_name"])
+    except ValueError:  # a msgspec.ValidationError is one, too
         return None
 
-    def page() -> bytes:
-        found = use.page(
-            service.state,
-            service.state.datasets.get(asked["dataset"]),
-            _set_name(asked["set_name"]),
-            version=None if query.version is msgspec.UNSET else query.version,
-            order=query.order,
-            limit=query.limit,
-            cursor=None if query.cursor is msgspec.UNSET else query.cursor,
-        )
-        return msgspec.json.encode(found)
-
-    return await to_thread.run_sync(page)
+    return await use.page_json(
+        service.state,
+        asked["dataset"],
+        name,
+        version=None if query.version is msgspec.UNSET else query.version,
+        order=query.order,
+        limit=query.limit,
+        cursor=None if query.cursor is msgspec.UNSET else query.cursor,
+    )
 
 
 direct = [DirectRoute("GET", f"{router.prefix}/{{set_name}}", _page)]

@@ -11,13 +11,13 @@ import anyio
 from anyio import to_thread
 from fastapi import Depends, FastAPI
 
+from app.api.application import PROBLEMS, Api
 from app.api.body_limit import BodyLimit
 from app.api.context import RequestContext
 from app.api.dependencies import Service
 from app.api.direct import DirectRoutes
 from app.api.keys import KeyCheck, documented_key
 from app.api.metrics import JOBS_REAPED
-from app.api.openapi import PROBLEMS, DocumentedApi
 from app.api.problems import install_problem_handlers
 from app.api.routes import datasets, health, jobs, reviews, samples, scores, sets
 from app.logs import get_logger
@@ -52,7 +52,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         service.state.close()
         celery.close()
 
-    app = DocumentedApi(
+    app = Api(
         title="GradSift",
         version="1",
         summary="Which labelled samples matter: core, edge and noise.",
@@ -60,10 +60,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         responses=PROBLEMS,
     )
     app.state.service = service
-    app.add_middleware(DirectRoutes, routes=[*scores.direct, *sets.direct], service=service)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
-    app.add_middleware(KeyCheck, keys=settings.keys())
-    app.add_middleware(RequestContext)  # the last one added is the outermost: a refusal has an id, too
+    direct = DirectRoutes(app.answer_ordinarily, [*scores.direct, *sets.direct], service)
+    limited = BodyLimit(direct, max_bytes=settings.max_body_bytes)
+    app.front = RequestContext(KeyCheck(limited, keys=settings.keys()))
     install_problem_handlers(app)
     for routes in (datasets, samples, scores, sets, reviews, jobs):
         app.include_router(routes.router, dependencies=[Depends(documented_key)])

@@ -27,7 +27,7 @@ class BodyLimit:
         self._detail = f"a body may have {max_bytes} bytes here"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or _STREAMED.fullmatch(scope["path"]):
+        if _STREAMED.fullmatch(scope["path"]):
             await self._app(scope, receive, send)
             return
         length = header(scope, b"content-length")

@@ -35,9 +35,6 @@ class RequestContext:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         asked = header(scope, b"x-request-id")
         request_id = asked.decode() if _CLIENT_ID.fullmatch(asked) else os.urandom(16).hex()
         scope["request_id"] = request_id

@@ -47,13 +47,12 @@ class DirectRoutes:
         self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            for route in self._routes:
-                found = route.pattern.match(scope["path"]) if scope["method"] == route.method else None
-                if found is not None:
-                    scope["path_params"] = found.groupdict()
-                    await self._answer(route, scope, receive, send)
-                    return
+        for route in self._routes:
+            found = route.pattern.match(scope["path"]) if scope["method"] == route.method else None
+            if found is not None:
+                scope["path_params"] = found.groupdict()
+                await self._answer(route, scope, receive, send)
+                return
         await self._app(scope, receive, send)
 
     async def _answer(self, route: DirectRoute, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,9 +67,11 @@ class DirectRoutes:
         request = Request(scope, listen)
         try:
             body = await route.answer(self._service, request)
-        except EXPECTED as error:
+        except Exception as error:
             problem = await answer_to(request, error)
             await problem(scope, receive, send)
+            if not isinstance(error, EXPECTED):
+                raise
             return
         if body is None:
             await self._app(scope, _told_again(heard, receive), send)

@@ -23,8 +23,8 @@ class KeyCheck:
         self._keys = tuple(key.encode() for key in keys)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        protected = scope["type"] == "http" and (scope["path"] + "/").startswith(f"{PROTECTED}/")
-        if not (protected and self._keys) or self._known(Request(scope)):
+        protected = bool(self._keys) and (scope["path"] + "/").startswith(f"{PROTECTED}/")
+        if not protected or self._known(Request(scope)):
             await self._app(scope, receive, send)
             return
         code = "unauthorized"

@@ -113,8 +113,8 @@ def install_problem_handlers(app: FastAPI) -> None:
 
 
 async def answer_to(request: Request, error: Exception) -> JSONResponse:
-    """The problem document of one of the `EXPECTED` errors."""
-    handler = next(_HANDLERS[kind] for kind in type(error).__mro__ if kind in _HANDLERS)
+    """The problem document of an error."""
+    handler = next((_HANDLERS[kind] for kind in type(error).__mro__ if kind in _HANDLERS), _unexpected)
     return await handler(request, error)
 
 
@@ -175,9 +175,7 @@ async def _redis_refuses(request: Request, error: Exception) -> JSONResponse:
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
     log.error("unexpected error", exc_info=error, path=request.url.path)
     code = "internal_error"
-    answer = problem_response(request, 500, code, "something went wrong inside the service", REMEDIES[code])
-    answer.headers["X-Request-ID"] = request_id_of(request)  # this answer passes by `RequestContext`
-    return answer
+    return problem_response(request, 500, code, "something went wrong inside the service", REMEDIES[code])
 
 
 _HANDLERS: Mapping[type[Exception], Callable[[Request, Exception], Awaitable[JSONResponse]]] = {

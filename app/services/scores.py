@@ -123,7 +123,10 @@ class Score(msgspec.Struct, gc=False):
 def scores_of(lookup: Lookup) -> list[Score | None]:
     """One for each id, None where it is unknown."""
     lineage, scored = lookup.lineage, lookup.scored
-    return [None if found is None else _score(*found, lineage, scored) for found in lookup.found()]
+    return [
+        None if values is None else _score(sample_id, values, lineage, scored)
+        for sample_id, values in zip(lookup.ids, lookup.values(), strict=True)
+    ]
 
 
 def present(lookup: Lookup) -> list[dict[str, Any] | None]:
@@ -133,12 +136,13 @@ def present(lookup: Lookup) -> list[dict[str, Any] | None]:
 
 def _score(sample_id: str, values: Values, lineage: str | None, scored: int) -> Score:
     """Args: scored: how many samples the current set version has."""
-    _, visits, _, turns, at, norm_sum, norm_std, norm_last, *means, _, set_code, reason, noise, rank, _ = (
-        values
-    )
+    (
+        _, visits, _, turns, at, norm_sum, norm_std, norm_last,
+        loss, el2n, margin, confidence, variability, alignment,
+        _, set_code, reason, noise, rank, _,
+    ) = values  # fmt: skip
     shown = Score(sample_id, lineage=lineage)
     if visits:
-        loss, el2n, margin, confidence, variability, alignment = means
         shown.visits = visits
         shown.importance = importance = norm_sum / visits
         shown.signals = Signals(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from app.store.exchange import Exchange
@@ -31,16 +32,16 @@ class Known:
 
     QUESTION_COMMANDS = 3
 
-    @property
+    @cached_property
     def lineage(self) -> str | None:
         lineage: bytes | None = self.replies[1][2]
         return None if lineage is None else lineage.decode()
 
-    @property
+    @cached_property
     def version(self) -> int | None:
         return _version(self.replies[1])
 
-    @property
+    @cached_property
     def description(self) -> bytes | None:
         """Of the current set version."""
         description: bytes | None = self.replies[2]

@@ -7,6 +7,7 @@ what a general packer takes. One command is packed for each number that is given
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from app.store.ids import segment_buckets
 from app.store.layout import (
@@ -27,6 +28,7 @@ def _bulk(text: object) -> str:
     return f"${len(str(text))}\r\n{text}\r\n"
 
 
+@lru_cache(maxsize=1024)
 def _heads(command: str, prefix: str) -> list[str]:
     """The command up to the digits that end its key, by how many digits there are."""
     length = len(prefix.encode())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
+from itertools import cycle, islice
 from typing import Any
 
 from app.store.ids import crcs_of
@@ -13,7 +13,7 @@ from app.store.packed import CELLS, ENTRIES, RECORDS, ask_index
 from app.store.scores import NO_CELL, NO_RECORD, Lookup
 from app.store.sets import read_version
 
-_NEVER_STORED, _NO_VISITS = bytes(8), bytes(2)
+_HEAD, _NEVER_STORED = ENTRY.size, bytes(8)
 
 
 class PlainLookup:
@@ -49,13 +49,13 @@ class PlainLookup:
         return packed.encode(), len(segments) * len(crcs)
 
     def take_index(self, replies: Sequence[bytes | None]) -> None:
-        self._hits, self._ordinals = [], []
-        for start in range(0, len(replies), len(self._left) or 1):
-            for at, held in zip(self._left, replies[start : start + len(self._left)], strict=True):
-                if held is not None:
-                    for ordinal in held.split(b","):  # one alone, nearly always
-                        self._hits.append(at)
-                        self._ordinals.append(int(ordinal))
+        hits = [(at, held) for at, held in zip(cycle(self._left), replies) if held is not None]
+        self._hits = [at for at, _ in hits]
+        try:
+            self._ordinals = [int(held) for _, held in hits]
+        except ValueError:  # several ids have the same mark
+            several = [(at, int(ordinal)) for at, held in hits for ordinal in held.split(b",")]
+            self._hits, self._ordinals = [at for at, _ in several], [ordinal for _, ordinal in several]
 
     def ask_items(self) -> tuple[bytes, int]:
         """Commands, and how many."""
@@ -73,15 +73,18 @@ class PlainLookup:
         known, count = self._known, len(self._hits)
         if not known.confirmed_by(replies[-Known.QUESTION_COMMANDS :]):
             return False
-        told, nothing = iter(replies), [b""] * count
+        told, nothing, packed = iter(replies), [b""] * count, self._packed
         records = nothing if known.lineage is None else list(islice(told, count))
         cells = nothing if known.version is None else list(islice(told, count))
-        for at, record, cell, entry in zip(self._hits, records, cells, islice(told, count), strict=True):
-            if entry is None or entry[ENTRY.size :] != self._encoded[at] or entry[2:10] == _NEVER_STORED:
-                continue
-            generation = entry[:2]
-            recorded = record[:2] == generation and record[2:4] != _NO_VISITS
-            placed = cell[:2] == generation
-            self._packed[at] = (record if recorded else NO_RECORD) + (cell if placed else NO_CELL)
-        self._left = [at for at in self._left if self._packed[at] is None]
+        asked = [self._encoded[at] for at in self._hits]
+        entries = islice(told, count)
+        for at, sample_id, record, cell, entry in zip(
+            self._hits, asked, records, cells, entries, strict=True
+        ):
+            if entry is not None and entry[_HEAD:] == sample_id and entry[2:10] != _NEVER_STORED:
+                generation = entry[:2]
+                packed[at] = (record if record[:2] == generation else NO_RECORD) + (
+                    cell if cell[:2] == generation else NO_CELL
+                )
+        self._left = [at for at in self._left if packed[at] is None]
         return True

@@ -31,6 +31,7 @@ Values = tuple[
 there is none for the present content."""
 _VALUES = struct.Struct(RECORD_STRUCT.format + CELL_STRUCT.format.removeprefix("<"))
 NO_RECORD, NO_CELL = bytes(RECORD_STRUCT.size), bytes(CELL_STRUCT.size)
+_NOTHING = NO_RECORD + NO_CELL
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Lookup:
     version: SetVersion | None
     ids: Sequence[str]
     packed: Sequence[bytes | None]
-    """Record and cell in one; None for an id that is unknown."""
+    """Record and cell in one, zeros where the present content has none; None for an id that is unknown."""
 
     @property
     def scored(self) -> int:
@@ -53,15 +54,12 @@ class Lookup:
             return self
         return Lookup(self.lineage, self.version, self.ids[start:stop], self.packed[start:stop])
 
-    def found(self) -> list[tuple[str, Values] | None]:
+    def values(self) -> list[Values | None]:
         """One for each id, None where it is unknown."""
-        # All at once: plain tuples, because naming the fields takes longer than all the rest.
-        packed = b"".join([NO_RECORD + NO_CELL if one is None else one for one in self.packed])
+        # All at once, and plain tuples: to name the fields takes longer than all the rest.
+        packed = b"".join([_NOTHING if one is None else one for one in self.packed])
         values = cast("Iterator[Values]", _VALUES.iter_unpack(packed))
-        return [
-            None if held is None else (sample_id, one)
-            for sample_id, held, one in zip(self.ids, self.packed, values, strict=True)
-        ]
+        return [None if held is None else one for held, one in zip(self.packed, values, strict=True)]
 
 
 LOOKUP_SCRIPT = "score_lookup"

@@ -19,6 +19,7 @@ from redis.exceptions import TimeoutError as RedisSilent
 
 from app.errors import Conflict
 from app.services.datasets import delete_dataset
+from app.services.scores import scores_of
 from app.settings import Settings
 from app.store import lookups, wire
 from app.store.embedded import EmbeddedRedis
@@ -55,12 +56,17 @@ def asking(
 
 def read(answer: Lookup | None) -> list[Any]:
     assert answer is not None
-    return answer.found()
+    return answer.values()
 
 
-def truth(state: State, ids: list[str], name: str = "d") -> Lookup:
+def told(answer: Lookup | None) -> tuple[Any, ...]:
+    assert answer is not None
+    return answer.lineage, answer.version, scores_of(answer)
+
+
+def truth(state: State, ids: list[str], name: str = "d") -> tuple[Any, ...]:
     """By the script."""
-    return state.scores.lookup(state.datasets.get(name), ids)
+    return told(state.scores.lookup(state.datasets.get(name), ids))
 
 
 def calls(state: State) -> int:
@@ -103,7 +109,7 @@ def test_each_caller_gets_what_it_would_get_alone(
         if name == "nowhere":
             assert answer is None
         else:
-            assert answer == truth(filled, ids, name)
+            assert told(answer) == truth(filled, ids, name)
 
 
 def test_concurrent_look_ups_share_their_calls(redis_url: str, filled: State) -> None:
@@ -114,13 +120,13 @@ def test_concurrent_look_ups_share_their_calls(redis_url: str, filled: State) ->
     before = calls(filled)
     answers = asking(redis_url, filled, questions)
     assert calls(filled) - before <= 3
-    assert answers == [truth(filled, [IDS[i % 12]]) for i in range(200)]
+    assert [told(answer) for answer in answers] == [truth(filled, [IDS[i % 12]]) for i in range(200)]
 
 
 def test_a_part_of_an_answer_is_the_answer_to_that_part(redis_url: str, filled: State) -> None:
     whole = asking(redis_url, filled, lambda asked_of: asked_of.ask("d", IDS))
-    assert whole.part(3, 7) == truth(filled, IDS[3:7])
-    assert whole.part(8, 12).part(1, 3) == truth(filled, IDS[9:11])
+    assert told(whole.part(3, 7)) == truth(filled, IDS[3:7])
+    assert told(whole.part(8, 12).part(1, 3)) == truth(filled, IDS[9:11])
 
 
 def test_a_request_that_is_cancelled_leaves_alone(redis_url: str, filled: State) -> None:
@@ -133,7 +139,7 @@ def test_a_request_that_is_cancelled_leaves_alone(redis_url: str, filled: State)
 
     answers = asking(redis_url, filled, questions)
     assert all(isinstance(answer, asyncio.CancelledError) for answer in answers[::2])
-    assert answers[1::2] == [truth(filled, [i]) for i in IDS[1::2]]
+    assert [told(answer) for answer in answers[1::2]] == [truth(filled, [i]) for i in IDS[1::2]]
 
 
 def test_a_name_that_is_deleted_and_made_again_is_another_dataset(
@@ -146,7 +152,7 @@ def test_a_name_that_is_deleted_and_made_again_is_another_dataset(
         await asyncio.to_thread(delete_dataset, state, settings, state.datasets.get("d"))
         assert await asked_of.ask("d", ["s1"]) is None
         await asyncio.to_thread(player.dataset, [{"id": "s2", "text": "new"}])
-        assert await asked_of.ask("d", ["s1", "s2"]) == truth(state, ["s1", "s2"])
+        assert told(await asked_of.ask("d", ["s1", "s2"])) == truth(state, ["s1", "s2"])
         assert read(await asked_of.ask("d", ["s1"])) == [None]
 
     asking(redis_url, state, questions)
@@ -180,7 +186,7 @@ def test_state_of_another_format_is_not_misread(redis_url: str, state: State, pl
 def test_a_server_that_forgot_the_script_is_told_again(redis_url: str, filled: State) -> None:
     async def questions(asked_of: Lookups) -> None:
         for _ in range(2):
-            assert await asked_of.ask("d", IDS) == truth(filled, IDS)
+            assert told(await asked_of.ask("d", IDS)) == truth(filled, IDS)
             filled.client.script_flush()
 
     asking(redis_url, filled, questions)
@@ -211,7 +217,7 @@ def killed(server: EmbeddedRedis) -> None:
 
 def test_a_server_that_is_away_is_told_soon_and_found_again(server: EmbeddedRedis, own: State) -> None:
     async def questions(asked_of: Lookups) -> None:
-        assert await asked_of.ask("d", IDS) == truth(own, IDS)
+        assert told(await asked_of.ask("d", IDS)) == truth(own, IDS)
         killed(server)
         began = time.monotonic()
         waiting = [asyncio.create_task(asked_of.ask("d", [sample_id])) for sample_id in IDS]
@@ -221,7 +227,7 @@ def test_a_server_that_is_away_is_told_soon_and_found_again(server: EmbeddedRedi
         assert all(isinstance(answer, RedisAway) for answer in answers)
         assert time.monotonic() - began < 2  # all at once, not one after another
         await asyncio.to_thread(server.start)
-        assert await asked_of.ask("d", IDS) == truth(own, IDS)
+        assert told(await asked_of.ask("d", IDS)) == truth(own, IDS)
 
     asking(server.url, own, questions, outage=0.5)
 
@@ -237,7 +243,7 @@ def test_a_short_outage_is_not_noticed(server: EmbeddedRedis, own: State) -> Non
             while not over.is_set():
                 (found,) = read(await asked_of.ask("d", [IDS[number]]))
                 assert found is not None
-                assert found[0] == IDS[number]
+                assert found[5] == sum(NORMS[IDS[number]])
                 count += 1
             return count
 
@@ -260,13 +266,13 @@ def test_a_silent_server_is_not_waited_for(
     assert server.pid is not None
 
     async def questions(asked_of: Lookups) -> None:
-        assert await asked_of.ask("d", ["s1"]) == truth(own, ["s1"])
+        assert told(await asked_of.ask("d", ["s1"])) == truth(own, ["s1"])
         os.kill(server.pid or 0, signal.SIGSTOP)
         try:
             with pytest.raises(RedisSilent):
                 await asked_of.ask("d", ["s2"])
         finally:
             os.kill(server.pid or 0, signal.SIGCONT)
-        assert await asked_of.ask("d", ["s3"]) == truth(own, ["s3"])
+        assert told(await asked_of.ask("d", ["s3"])) == truth(own, ["s3"])
 
     asking(server.url, own, questions, outage=0.2)

@@ -20,7 +20,7 @@ from app.store.state import State
 
 MAX_IDS = 10_000
 IDS_AT_A_TIME = 250
-PARTS_UNDER_WAY = 3
+PARTS_UNDER_WAY = 4
 _encode = msgspec.json.Encoder().encode
 
 

@@ -16,7 +16,7 @@ MOST_IDS_TOGETHER = 250
 """Look-ups are gathered up to so many ids; a larger one travels alone."""
 FEW_IDS = 32
 """So many are looked up in all segments of the index at once: that saves turns for those not in the first."""
-BATCHES_UNDER_WAY = 3
+BATCHES_UNDER_WAY = 4
 
 
 @dataclass

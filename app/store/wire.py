@@ -13,7 +13,6 @@ import redis.asyncio
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
-    NoScriptError,
     RedisError,
     ResponseError,
 )
@@ -28,7 +27,6 @@ SILENCE_SECONDS = 5.0
 _REFUSALS: dict[str, type[RedisError]] = {
     "LOADING": BusyLoadingError,
     "NOAUTH": AuthenticationError,
-    "NOSCRIPT": NoScriptError,
     "WRONGPASS": AuthenticationError,
 }
 

@@ -242,6 +242,20 @@ def test_it_is_the_direct_way_that_answers(
     assert direct.post(LOOKUP, json={"ids": ["s00", "nobody"]}).status_code == 200
 
 
+def test_an_unexpected_error_has_its_document(
+    both: tuple[TestClient, TestClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: Any) -> None:
+        raise ValueError("a defect")
+
+    monkeypatch.setattr(use, "score_json", broken)
+    monkeypatch.setattr(both[0], "event_hooks", {"response": []})  # it refuses any 500
+    answer = both[0].get("/v1/datasets/d/scores/s00")
+    assert code(answer, 500) == "internal_error"
+    assert "a defect" not in answer.text
+    assert answer.headers.get_list("X-Request-ID") == [answer.json()["request_id"]]
+
+
 def test_request_ids_and_metrics(both: tuple[TestClient, TestClient]) -> None:
     direct, _ = both
     answer = direct.get("/v1/datasets/d/scores/s00", headers={"X-Request-ID": "mine-1"})

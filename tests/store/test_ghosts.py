@@ -215,9 +215,12 @@ def crowded_index(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name, value in {"FIRST_SEGMENT": 4, "IDS_A_BUCKET": 2}.items():
         monkeypatch.setattr(id_store, name, value)
         monkeypatch.setitem(LUA_CONSTANTS, name, value)
-    scripts.script_source.cache_clear()
+    caches = (scripts.script_source, scripts.script_digest)
+    for cached in caches:
+        cached.cache_clear()
     yield
-    scripts.script_source.cache_clear()
+    for cached in caches:
+        cached.cache_clear()
 
 
 @pytest.mark.slow

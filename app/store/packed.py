@@ -1,7 +1,7 @@
 """Commands about many samples at once, packed for the wire by hand.
 
-On the server a plain command costs half of what a call out of a script does, and here a line of text half of
-what a general packer takes. One command is packed for each number that is given.
+On the server a plain command costs less than a call out of a script, and here a line of text less than what a
+general packer makes of a tuple. One command is packed for each number that is given.
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ CALM = Plan(kills=0, stops=0, redis_kills=0, duplicates=0, pairs=10_000, lease_s
 PLANS = {
     "increments": replace(CALM, kills=3),
     "lost-shard": CALM,
+    # The one that is stopped wakes up when all jobs have ended: nobody writes its shards again.
+    "unguarded-write": replace(CALM, stops=2, sleep=(40.0, 50.0)),
 }
 
 

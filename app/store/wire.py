@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple, cast
 
@@ -100,7 +100,7 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         replies, asked = self._replies, self._asked
-        came = iter(self._reader.gets, False)  # False: the rest is still to come; no reply is before RESP3
+        came = self._whole_replies()
         try:
             self._reader.feed(data)
             while asked:
@@ -111,6 +111,12 @@ class Wire(asyncio.Protocol):
                 replies = self._replies
         except RedisConnectionError as error:
             self.close(error)
+
+    def _whole_replies(self) -> Iterator[Any]:
+        while (
+            reply := self._reader.gets()
+        ) is not False:  # what it says while the rest is still to come; 0 is not
+            yield reply
 
     def _answer(self, answer: asyncio.Future[list[Any]]) -> None:
         replies, refusal = self._replies, self._refusal

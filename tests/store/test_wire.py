@@ -40,17 +40,22 @@ def wire() -> Wire:
     return made
 
 
-def reply(value: bytes | None) -> bytes:
+def reply(value: bytes | int | None) -> bytes:
+    if isinstance(value, int):
+        return b":%d\r\n" % value
     return b"$-1\r\n" if value is None else b"$%d\r\n%b\r\n" % (len(value), value)
 
 
+values = st.one_of(st.none(), st.integers(0, 1), st.binary(max_size=9))
+
+
 @given(
-    asked=st.lists(st.lists(st.one_of(st.none(), st.binary(max_size=9)), min_size=1, max_size=4), max_size=5),
+    asked=st.lists(st.lists(values, min_size=1, max_size=4), max_size=5),
     piece=st.integers(1, 40),
     cancelled=st.sets(st.integers(0, 4)),
 )
 def test_each_gets_its_own_replies_however_they_come(
-    asked: list[list[bytes | None]], piece: int, cancelled: set[int]
+    asked: list[list[bytes | int | None]], piece: int, cancelled: set[int]
 ) -> None:
     async def ask() -> list[Any]:
         open_wire = wire()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from app.contracts import JobState, Verdict
+from app.services.review_queue import ReviewQueue
 from app.services.reviews import add_review
 from tests.workers.conftest import Bench, Row
 from workers.lease import JobInterrupted
@@ -57,6 +58,15 @@ def test_wrong_labels_become_noise(bench: Bench) -> None:
     assert result["sets"]["core"] == COUNT // 2
     assert all(0.0 <= score["noise_probability"] < 1.0 for score in scores)
     assert {score["reason"] for score in scores if score["set"] == "noise"} == {"mislabelled"}
+
+
+def test_the_review_queue_begins_with_wrong_labels_and_knows_the_right_ones(bench: Bench) -> None:
+    dataset = bench.dataset(reviews_with_slips())
+    result_of(bench)
+    queue = ReviewQueue().first(bench.state, bench.state.datasets.get(dataset.name), 20)["items"]
+    wrong = [item for item in queue if item["id"] in wrong_ids()]
+    assert len(wrong) >= 10
+    assert all(item["suggested_label"] == 1 - item["label"] for item in wrong if item["set"] == "noise")
 
 
 def test_the_same_job_on_the_same_samples_in_another_order_gives_the_same_sets(bench: Bench) -> None:

@@ -168,6 +168,14 @@ def started() -> Iterator[list[Up]]:
         up.process.communicate()
 
 
+@pytest.fixture(autouse=True)
+def _hang_up_is_heard() -> Iterator[None]:
+    """`gradsift up` leaves SIGHUP ignored where it finds it so, and so it is for tests run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def fetch(address: str) -> str:
     with urllib.request.urlopen(f"{address}/readyz", timeout=30) as response:
         return str(response.read().decode())

@@ -203,8 +203,8 @@ def test_pages_of_a_version_hold_each_member_once(bench: Bench, make_rows: MakeR
             found = page(
                 bench.state, dataset, name, version=None, order="-importance", limit=4, cursor=cursor
             )
-            seen += [item["id"] for item in found["items"]]
-            cursor = found["next_cursor"]
+            seen += [item.id for item in found.items]
+            cursor = found.next_cursor
             if cursor is None:
                 break
     assert sorted(seen) == ids(rows)

@@ -24,8 +24,8 @@ class RobustPolicy:
     its share, and within a label the core covers the embedding (facility location). How many suspicious
     samples stay out of the core without being called noise is chosen on validation. The rest is edge.
 
-    "Keep the highest importance" is not part of it: measured, it was worse than random within a label even
-    after wrong labels were taken out (docs/benchmarks.md). Importance orders each set.
+    "Keep the highest importance" is not part of it: where labels are wrong, that is ruinous
+    (docs/benchmarks.md). Importance orders each set.
     """
 
     core_fraction: float

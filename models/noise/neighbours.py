@@ -14,7 +14,8 @@ Ints = NDArray[np.int64]
 
 EXACT_UP_TO = 50_000
 """Beyond, an inverted file: the neighbours of a sample are looked for in the cells nearest to it."""
-_PROBES = 32
+_PROBES = 16
+_CELLS_A_ROOT = 4
 _TRAINING_ROWS_A_CELL = 64
 
 
@@ -66,7 +67,7 @@ def _index(searched: Floats32) -> faiss.Index:
     if count <= EXACT_UP_TO:
         flat.add(searched)
         return flat
-    cells = int(np.sqrt(count))
+    cells = int(_CELLS_A_ROOT * np.sqrt(count))
     index = faiss.IndexIVFFlat(flat, dim, cells, faiss.METRIC_INNER_PRODUCT)
     index.train(searched[:: max(1, count // (_TRAINING_ROWS_A_CELL * cells))])
     index.add(searched)

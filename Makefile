@@ -55,8 +55,8 @@ demo: $(VENV)/.demo ## A real scoring job on 2,500 clothing reviews, start to fi
 test: $(VENV)/.test ## All tests
 	$(BIN)/python -m pytest
 
-.PHONY: bench bench-gradients bench-job bench-store bench-api bench-recovery
-bench: bench-gradients bench-job bench-store bench-api bench-recovery bench-quality ## All benchmarks; docs/benchmarks.md has the figures taken so far
+.PHONY: bench bench-gradients bench-job bench-store bench-api bench-recovery bench-quality
+bench: bench-gradients bench-job bench-store bench-api bench-recovery ## All benchmarks but bench-quality; docs/benchmarks.md has the figures taken so far
 bench-gradients: $(VENV)/.bench ## Per-sample gradient norms against the plain step (ARGS="--quick")
 	$(BIN)/python benchmarks/gradients.py $(ARGS)
 bench-job: $(VENV)/.test ## A whole score job against the same training without scores
@@ -67,8 +67,7 @@ bench-api: $(VENV)/.test ## The hot routes against an empty FastAPI route and ra
 	$(BIN)/python benchmarks/api.py $(ARGS)
 bench-recovery: $(VENV)/.test ## Bytes and time of the archive; how fast verify, backup, rebuild and restore are
 	$(BIN)/python benchmarks/recovery.py $(ARGS)
-
-bench-quality: $(VENV)/.bench ## Noise found and cores chosen, against cleanlab and others (DATA=DIR MODELS=DIR)
+bench-quality: $(VENV)/.bench ## Noise found and cores chosen, against cleanlab and others; needs DATA=DIR MODELS=DIR
 	$(BIN)/python benchmarks/quality.py --data "$(DATA)" --models "$(MODELS)" $(ARGS)
 
 .PHONY: chaos

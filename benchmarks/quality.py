@@ -107,7 +107,7 @@ def print_noise(results: list[Result]) -> None:
             columns = [_mean(seeds, name) for name in ("auroc", "ap", "precision")]
             called = ""
             if "called" in seeds[0]:
-                called = f"   called {_mean(seeds, 'called', 100):>5} % of all"
+                called = f"   called {_mean(seeds, 'called'):>5} % of all"
                 called += f", stated {_mean(seeds, 'stated')} right {_mean(seeds, 'right')}"
             print(f"  {method:<40}{' / '.join(columns)}{called}")
 
@@ -134,8 +134,8 @@ def _by(results: list[Result], *names: str) -> dict[Any, list[Result]]:
     return found
 
 
-def _mean(results: list[Result], name: str, factor: float = 100) -> str:
-    values = [factor * result[name] for result in results if name in result]
+def _mean(results: list[Result], name: str) -> str:
+    values = [100 * result[name] for result in results if name in result]
     return f"{np.mean(values):.1f}" if values else "-"
 
 

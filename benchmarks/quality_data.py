@@ -15,6 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from models.batching import tokenize
+from models.encoders import load_classifier
+from models.encoders.embedding import mean_embeddings
+
 Ints = NDArray[np.int64]
 Rows = list[Mapping[str, str]]
 VALIDATION, TEST = 500, 2_000
@@ -54,7 +58,11 @@ class Setting:
 
 @dataclass(frozen=True)
 class Source:
-    """One file of the data: the model that reads it, how many rows train, and how a row is read."""
+    """One file of the data: the model that reads it, how many rows train, and how a row is read.
+
+    test_split: what the data's own column `split` calls the test rows, where there is one; the validation
+    rows come from there, too, where the others' labels are not known to be right.
+    """
 
     file: str
     model: str
@@ -64,11 +72,20 @@ class Source:
     label: Callable[[Mapping[str, str]], str]
     pair: Callable[[Mapping[str, str]], str] | None = None
     prefix: str = ""
+    test_split: str | None = None
+    validation_from_test: bool = False
 
 
 SOURCES = {
     "news": Source(
-        "news_human_noise", "minilm-l6", 4_000, 64, lambda r: r["text"], lambda r: r["true_label"]
+        "news_human_noise",
+        "minilm-l6",
+        4_000,
+        64,
+        lambda r: r["text"],
+        lambda r: r["true_label"],
+        test_split="clean_test",
+        validation_from_test=True,
     ),
     "clothing": Source(
         "clothing_reviews",
@@ -78,7 +95,9 @@ SOURCES = {
         lambda r: f"{r['title']}. {r['review']}" if r["title"] else r["review"],
         lambda r: r["recommended"],
     ),
-    "banking": Source("banking77", "minilm-l6", 3_000, 40, lambda r: r["text"], lambda r: r["intent"]),
+    "banking": Source(
+        "banking77", "minilm-l6", 3_000, 40, lambda r: r["text"], lambda r: r["intent"], test_split="test"
+    ),
     "shopping_zh": Source(
         "online_shopping_zh",
         "me5-small-zh-en",
@@ -131,15 +150,13 @@ def _split(source: Source, rows: Rows, random: np.random.Generator) -> tuple[Row
     """Train, validation and test, as the data splits itself where it does."""
     rows = [row for row in rows if source.text(row).strip()]
     rows = [rows[i] for i in random.permutation(len(rows))]
-    parts = {"news": "clean_test", "banking": "test"}
-    held_out = next((split for key, split in parts.items() if SOURCES.get(key) is source), None)
-    if held_out is None:
+    if source.test_split is None:
         return rows[2_500 : 2_500 + source.count], rows[:VALIDATION], rows[VALIDATION : VALIDATION + TEST]
-    train = [row for row in rows if row["split"] != held_out]
-    rest = [row for row in rows if row["split"] == held_out]
-    if source.file == "banking77":
-        return train[: source.count], train[source.count : source.count + VALIDATION], rest[:TEST]
-    return train[: source.count], rest[:VALIDATION], rest[VALIDATION : VALIDATION + TEST]
+    train = [row for row in rows if row["split"] != source.test_split]
+    rest = [row for row in rows if row["split"] == source.test_split]
+    if source.validation_from_test:
+        return train[: source.count], rest[:VALIDATION], rest[VALIDATION : VALIDATION + TEST]
+    return train[: source.count], train[source.count : source.count + VALIDATION], rest[:TEST]
 
 
 def _flipped(
@@ -167,10 +184,6 @@ def _embedded(source: Source, rows: Rows, models: Path, cache: Path) -> NDArray[
     """As a score job's first look sees them; kept beside the results."""
     if cache.exists():
         return np.asarray(np.load(cache))
-    from models.batching import tokenize
-    from models.encoders import load_classifier
-    from models.encoders.embedding import mean_embeddings
-
     classifier = load_classifier(str(models / source.model), num_labels=2, seed=0, local_files_only=True)
     texts = [source.prefix + source.text(row) for row in rows]
     pairs = None if source.pair is None else [source.pair(row) for row in rows]

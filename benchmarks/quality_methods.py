@@ -12,11 +12,13 @@ from quality_data import Ints, Setting
 from sklearn.linear_model import LogisticRegression
 
 from models.noise import Judged, NoiseEstimate, Reviewed, Trusted, estimate_noise
+from models.noise.discriminant import FOLDS
 from models.selection import CcsPolicy, Checks, Evidence, RandomPolicy, RobustPolicy, SeedPolicy, TopKPolicy
+from models.selection.shares import quotas, share
 
 Floats = NDArray[np.float64]
 STRENGTHS = (1.0, 10.0)
-FOLDS, REVIEWS = 5, 200
+REVIEWS = 200
 
 
 @dataclass(frozen=True)
@@ -149,8 +151,6 @@ def _cleanest(setting: Setting, fraction: float, seed: int) -> Ints:
 
 
 def _by_label(setting: Setting, fraction: float, order: Floats) -> Ints:
-    from models.selection.shares import quotas, share
-
     sizes = np.bincount(setting.given, minlength=setting.classes)
     places = quotas(sizes, share(fraction, len(setting.given)))
     chosen = []

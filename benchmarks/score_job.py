@@ -26,7 +26,8 @@ import msgspec
 import numpy as np
 import torch
 
-from app.contracts import JobKind, JobState, ScoreParams, Task
+from app.contracts import JobKind, JobState, Task
+from app.contracts.params import ScoreParams
 from app.services.datasets import put_dataset
 from app.services.ingest import Ingest
 from app.services.rows import row_from_json

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from models.batching import Collator, LabelledTexts, TokenizedTexts, length_sorted_batches
+from models.batching import LabelledTexts, TokenizedTexts
+from models.reading import outputs_by_batch
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,6 @@ def evaluate(
     return classification_metrics(logits, data.labels)
 
 
-@torch.no_grad()
 def predict_logits(
     model: PreTrainedModel,
     tokens: TokenizedTexts,
@@ -43,18 +43,10 @@ def predict_logits(
     autocast_dtype: torch.dtype | None = None,
 ) -> NDArray[np.float32]:
     """Logits (n, classes) in the order of `tokens`, dropout off, on the device the model lies on."""
-    collator = Collator.for_model(model)
     logits = np.zeros((len(tokens), model.config.num_labels or 0), dtype=np.float32)
-    was_training = model.training
-    model.eval()
-    try:
-        for batch in length_sorted_batches(tokens.lengths, batch_size):
-            inputs = collator.collate(tokens, batch, model.device)
-            with torch.autocast(model.device.type, dtype=autocast_dtype, enabled=autocast_dtype is not None):
-                batch_logits = model(**inputs).logits
-            logits[batch] = batch_logits.float().cpu().numpy()
-    finally:
-        model.train(was_training)
+    reading = outputs_by_batch(model, tokens, batch_size=batch_size, autocast_dtype=autocast_dtype)
+    for batch, outputs in reading:
+        logits[batch] = outputs.logits.float().cpu().numpy()
     return logits
 
 

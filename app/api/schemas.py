@@ -7,19 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt
 from pydantic_core import PydanticCustomError
 
-from app.contracts import (
-    JobError,
-    JobKind,
-    JobState,
-    Progress,
-    ScoreParams,
-    Split,
-    Strict,
-    Task,
-    Text,
-    Timestamp,
-    Verdict,
-)
+from app.contracts import JobError, JobKind, JobState, Progress, Split, Task, Verdict
+from app.contracts.base import Strict, Text, Timestamp
+from app.contracts.params import ScoreParams
 
 LabelValue = Text | StrictInt | StrictFloat
 SetValue = Literal["core", "edge", "noise", "unscored"]

@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from app.contracts import Job, JobKind, JobState, ScoreParams
+from app.contracts import Job, JobKind, JobState
+from app.contracts.params import ScoreParams
 from app.errors import Conflict, Invalid
 from app.services.cursors import Position, decode_cursor, encode_cursor
 from app.services.datasets import train_counts

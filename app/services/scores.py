@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from app.contracts import REASONS, SET_BY_CODE, UNSCORED, Dataset, Lineage
+from app.contracts import REASONS, SET_BY_CODE, UNSCORED, Dataset
 from app.errors import NotFound, TooLarge
 from app.store.scores import Lookup, Values
 from app.store.state import State
@@ -162,14 +162,6 @@ def _score(sample_id: str, values: Values, lineage: str | None, scored: int) -> 
         shown.noise_probability = None if math.isnan(noise) else noise
         shown.percentile = 100.0 * (scored - rank) / scored
     return shown
-
-
-def membership(shown: dict[str, Any], version: int) -> dict[str, Any]:
-    return {"set": shown["set"], "reason": shown["reason"], "version": version}
-
-
-def lineage_of(state: State, dataset: Dataset) -> Lineage | None:
-    return None if dataset.lineage is None else state.datasets.lineage(dataset, dataset.lineage)
 
 
 @lru_cache(maxsize=4_096)

@@ -19,7 +19,6 @@ from app.store.layout import (
     HEADER,
     MAGIC,
     RECORD,
-    RECORD_STRUCT,
     SHARD_RECORDS,
     STATE_FORMAT,
     VISITS_AT_MOST,
@@ -29,38 +28,6 @@ from app.store.layout import (
 Records = NDArray[np.void]
 _MEANS = ("loss", "el2n", "margin", "confidence")
 _FINITE = ("grad_norm_sum", "grad_norm_std", "grad_norm_last", *_MEANS, "variability")
-
-
-class Record(NamedTuple):
-    """One record as Python values; the fields are `app.store.layout.RECORD_FIELDS`, in their order."""
-
-    generation: int
-    visits: int
-    alignments: int
-    turns: int
-    updated_at: int
-    grad_norm_sum: float
-    grad_norm_std: float
-    grad_norm_last: float
-    loss: float
-    el2n: float
-    margin: float
-    confidence: float
-    variability: float
-    alignment: float
-
-    @classmethod
-    def unpack(cls, raw: bytes) -> Record:
-        return cls._make(RECORD_STRUCT.unpack(raw))
-
-    @property
-    def importance(self) -> float:
-        """S_i(t); there is at least one visit."""
-        return self.grad_norm_sum / self.visits
-
-    @property
-    def forgetting(self) -> int:
-        return self.turns // 2
 
 
 class Ledger(NamedTuple):

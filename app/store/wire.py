@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from itertools import islice
 from typing import Any, NamedTuple, cast
 
@@ -113,9 +114,8 @@ class Wire(asyncio.Protocol):
             self.close(error)
 
     def _whole_replies(self) -> Iterator[Any]:
-        while (
-            reply := self._reader.gets()
-        ) is not False:  # what it says while the rest is still to come; 0 is not
+        # False while the rest of a reply is still to come; a reply of 0 is equal to it, but is not it.
+        while (reply := self._reader.gets()) is not False:
             yield reply
 
     def _answer(self, answer: asyncio.Future[list[Any]]) -> None:
@@ -160,12 +160,11 @@ class Address:
         try:
             async with asyncio.timeout(SILENCE_SECONDS):
                 wire = await self._connect()
-                try:
+                with ExitStack() as unless_ready:  # a refusal, silence or a cancellation leaves none open
+                    unless_ready.callback(wire.close)
                     for command in self._greeting():
                         await wire.ask(pack(command), 1)
-                except BaseException:
-                    wire.close()
-                    raise
+                    unless_ready.pop_all()
         except TimeoutError as silence:
             raise RedisTimeoutError(f"no connection within {SILENCE_SECONDS:.0f} s") from silence
         except OSError as error:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from models.batching import Collator, TokenizedTexts, length_sorted_batches
+from models.batching import TokenizedTexts
 from models.errors import ModelError
+from models.reading import outputs_by_batch
 
 
-@torch.no_grad()
 def mean_embeddings(
     model: PreTrainedModel,
     tokens: TokenizedTexts,
     *,
     batch_size: int = 32,
-    autocast_dtype: torch.dtype | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> NDArray[np.float32]:
     """(n, hidden) means over each text's tokens of the model's last hidden states, at length 1.
@@ -28,16 +28,10 @@ def mean_embeddings(
     `on_batch(done)` is called after each batch with the number of texts done so far. Raises ModelError
     `no_hidden_states` for a model that does not show them.
     """
-    collator = Collator.for_model(model)
     found: NDArray[np.float32] = np.zeros((len(tokens), 0), dtype=np.float32)
-    was_training = model.training
-    model.eval()
     done = 0
-    try:
-        for batch in length_sorted_batches(tokens.lengths, batch_size):
-            inputs = collator.collate(tokens, batch, model.device)
-            with torch.autocast(model.device.type, dtype=autocast_dtype, enabled=autocast_dtype is not None):
-                outputs = model(**inputs, output_hidden_states=True)
+    with closing(outputs_by_batch(model, tokens, batch_size=batch_size, output_hidden_states=True)) as read:
+        for batch, outputs in read:
             means = _means(outputs, tokens.lengths[batch])
             if found.shape[1] == 0:
                 found = np.zeros((len(tokens), means.shape[1]), dtype=np.float32)
@@ -45,8 +39,6 @@ def mean_embeddings(
             done += len(batch)
             if on_batch is not None:
                 on_batch(done)
-    finally:
-        model.train(was_training)
     return found
 
 

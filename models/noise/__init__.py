@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from models.noise.discriminant import folds_of
 from models.noise.estimate import NoiseEstimate, Reviewed, Trusted, estimate_noise
 from models.noise.voices import Judged
 
@@ -11,4 +12,5 @@ __all__ = [
     "Reviewed",
     "Trusted",
     "estimate_noise",
+    "folds_of",
 ]

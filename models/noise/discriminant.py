@@ -21,6 +21,11 @@ LEAST_WEIGHT = 0.02
 _BLOCK = 16_384
 
 
+def folds_of(numbers: NDArray[np.uint64]) -> Ints:
+    """(n,) 0 … FOLDS − 1, from numbers that look random."""
+    return (numbers % np.uint64(FOLDS)).astype(np.int64)
+
+
 @dataclass(frozen=True)
 class _Moments:
     """counts: (classes,), sums: (classes, dim), squares: (dim, dim), all weighted."""
@@ -93,7 +98,7 @@ def fit_discriminant(
 
     After each round but the last, a sample counts for the next one by how well its label agreed with what
     the others said (p_label ÷ highest p, at least 0.02), so that wrong labels weigh less and less.
-    rows: (n, dim). labels: (n,). folds: (n,) 0 … 4.
+    rows: (n, dim). labels: (n,). folds: (n,) as of `folds_of`.
     """
     weights = np.ones(len(labels))
     everyone = np.arange(len(labels))

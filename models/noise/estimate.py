@@ -92,7 +92,7 @@ def _by_trust(judged: Judged, voices: list[Floats], trusted: Trusted, seed: int)
     """The trusted samples speak as one more voice, as loud as all the others together.
 
     Their own suspicions would be a tempting scale, but not a right one: among people's labels the right ones
-    are on the easy samples, and a trusted split holds the others too (docs/decisions/0012).
+    are on the easy samples, and a trusted split holds the others too (docs/decisions/0013).
     """
     said = fit_discriminant(trusted.rows, trusted.labels, trusted.folds, judged.classes).say(judged.rows)
 

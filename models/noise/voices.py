@@ -26,8 +26,8 @@ others."""
 class Judged:
     """n samples whose labels are in question.
 
-    rows: (n, dim) float32, the embedding at length 1. labels: (n,) class indices. folds: (n,) 0 … 4, drawn
-    without looking at the labels.
+    rows: (n, dim) float32, the embedding at length 1. labels: (n,) class indices. folds: (n,) as of
+    `folds_of`, drawn without looking at the labels.
     """
 
     rows: Floats32

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from models.selection.assignment import REASON_CODES, SET_CODES, Assignment, Policy
 from models.selection.ccs import CcsPolicy
-from models.selection.evidence import Checks, Evidence, drawn
+from models.selection.evidence import Checks, Evidence, drawn, importance_order, order_of
 from models.selection.robust import RobustPolicy
 from models.selection.seed import SeedPolicy
 from models.selection.top_k import TopKPolicy
@@ -23,4 +23,6 @@ __all__ = [
     "SeedPolicy",
     "TopKPolicy",
     "drawn",
+    "importance_order",
+    "order_of",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.noise.discriminant import fit_discriminant
+from models.noise.discriminant import fit_discriminant, folds_of
 from models.selection.coverage import spread
 from models.selection.evidence import Checks, Evidence
 from models.selection.shares import quotas
@@ -89,6 +89,6 @@ def _accuracy(
 ) -> float:
     core = covering_core(evidence, max(2, round(fraction * len(evidence))), caution, numbers)
     assert evidence.embedding is not None
-    folds = (numbers[core] % np.uint64(5)).astype(np.int64)
-    fitted = fit_discriminant(evidence.embedding[core], evidence.labels[core], folds, evidence.classes)
+    rows, labels = evidence.embedding[core], evidence.labels[core]
+    fitted = fit_discriminant(rows, labels, folds_of(numbers[core]), evidence.classes)
     return float((fitted.say(checks.embedding).argmax(axis=1) == checks.labels).mean())

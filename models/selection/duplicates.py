@@ -19,12 +19,14 @@ def extra_copies(evidence: Evidence) -> Ints:
 
 
 def outvoted_copies(evidence: Evidence) -> Ints:
-    """Samples whose text has another label more often than theirs."""
+    """Samples whose text has another label more often than theirs, or has one that a person confirmed."""
     if evidence.texts is None:
         return _NOBODY
     text = np.unique(evidence.texts, return_inverse=True)[1]
     pair = text * evidence.classes + evidence.labels
     pairs, place, counts = np.unique(pair, return_inverse=True, return_counts=True)
+    confirmed = np.bincount(place, weights=evidence.confirmed, minlength=len(pairs)) > 0
+    counts = np.where(confirmed, len(evidence), counts)
     most = np.zeros(int(text.max(initial=-1)) + 1, dtype=np.int64)
     np.maximum.at(most, pairs // evidence.classes, counts)
     return np.flatnonzero(counts[place] < most[text])

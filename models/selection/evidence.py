@@ -31,7 +31,8 @@ class Evidence:
     groups: (n,) codes, such as one a query, or None. texts: (n,) codes, equal for samples of the same text,
     or None: then all texts differ. embedding: (n, dim) float32 of the text alone, rows of length 1, or None.
     noise_probability: (n,) that the label is wrong, NaN where there is no estimate. suspicion: (n,) what that
-    rises with, also where it is flat. checks: samples that the choice of a core may be checked on, or None.
+    rises with, also where it is flat. confirmed: (n,) bool, a person found the label right. checks: samples
+    that the choice of a core may be checked on, or None.
 
     Raises ModelError `non_finite_score` with the positions at fault.
     """
@@ -45,6 +46,7 @@ class Evidence:
     embedding: NDArray[np.float32] | None = None
     noise_probability: Floats = field(default_factory=lambda: np.zeros(0))
     suspicion: Floats = field(default_factory=lambda: np.zeros(0))
+    confirmed: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
     checks: Checks | None = None
 
     def __post_init__(self) -> None:
@@ -55,10 +57,12 @@ class Evidence:
             object.__setattr__(self, "noise_probability", np.full(count, np.nan))
         if not len(self.suspicion):
             object.__setattr__(self, "suspicion", np.zeros(count))
+        if not len(self.confirmed):
+            object.__setattr__(self, "confirmed", np.zeros(count, dtype=bool))
         for one in fields(self):
             value = getattr(self, one.name)
             if isinstance(value, np.ndarray) and len(value) != count:
-                raise ValueError(f"{len(value)} scores of {one.name} but {count} ids")
+                raise ValueError(f"{len(value)} values of {one.name} but {count} ids")
         broken = np.flatnonzero(~np.isfinite(self.importance))
         if len(broken):
             raise ModelError(
@@ -83,12 +87,21 @@ class Evidence:
     def by_id(self) -> Ints:
         """Positions (n,) in the order of the ids, ascending by code point: the order that computations go
         in."""
-        return np.array(sorted(range(len(self)), key=self.ids.__getitem__), dtype=np.int64)
+        return order_of(self.ids)
 
     def importance_order(self) -> Ints:
-        """Positions (n,) by importance descending, ties by id ascending."""
-        by_id = self.by_id()
-        return by_id[np.argsort(-self.importance[by_id], kind="stable")]
+        return importance_order(self.ids, self.importance)
+
+
+def order_of(ids: Sequence[str]) -> Ints:
+    """Positions (n,) of the ids in ascending order, by code point."""
+    return np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int64)
+
+
+def importance_order(ids: Sequence[str], importance: Floats) -> Ints:
+    """Positions (n,) by importance descending, ties by id ascending."""
+    by_id = order_of(ids)
+    return by_id[np.argsort(-importance[by_id], kind="stable")]
 
 
 def drawn(ids: Sequence[str], seed: int) -> NDArray[np.uint64]:

@@ -47,10 +47,9 @@ class RobustPolicy:
         numbers = drawn(evidence.ids, self.seed)
         wrong = self._wrong(evidence)
         draft.put(wrong, "noise", "mislabelled")
-        outvoted, extra = outvoted_copies(evidence), extra_copies(evidence)
-        draft.put(outvoted, "noise", "duplicate")
-        draft.put(np.setdiff1d(extra, np.concatenate([wrong, outvoted])), "edge", "duplicate")
-        left = np.setdiff1d(np.arange(len(evidence)), np.concatenate([wrong, outvoted, extra]))
+        left = np.setdiff1d(np.arange(len(evidence)), wrong)
+        left = _without(left, outvoted_copies(evidence.take(left)), draft, "noise")
+        left = _without(left, extra_copies(evidence.take(left)), draft, "edge")
         places = min(share(self.core_fraction, len(evidence)), len(left))
         caution = Caution(0.0, {})
         if places > 0:
@@ -69,6 +68,13 @@ class RobustPolicy:
         most = len(evidence) if self.noise_fraction is None else share(self.noise_fraction, len(evidence))
         worst_first = np.argsort(-evidence.suspicion[above], kind="stable")
         return np.asarray(above[worst_first[:most]], dtype=np.int64)
+
+
+def _without(left: Ints, copies: Ints, draft: Draft, set_name: str) -> Ints:
+    """What is left once these copies, positions in `left`, have their place. Who is out already neither
+    outvotes another copy nor stands for it."""
+    draft.put(left[copies], set_name, "duplicate")
+    return np.delete(left, copies)
 
 
 def _suspicious(evidence: Evidence, caution: float) -> Ints:

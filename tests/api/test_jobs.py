@@ -86,6 +86,7 @@ def test_a_job_is_recorded_with_its_defaults_filled_in(ready: Api) -> None:
         {"model_config": {"a": [1]}},
         {"policy": "best"},
         {"policy": "random", "noise_fraction": 0.1},
+        {"policy": "seed", "trusted_validation": True},
         {"policy": "seed", "core_fraction": 0.95},
         {"noise_fraction": 1.5},
         {"trusted_validation": "yes"},

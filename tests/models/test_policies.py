@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -120,6 +122,25 @@ def test_of_equal_texts_one_is_kept_and_the_outvoted_are_noise() -> None:
     found = RobustPolicy(1.0).assign(evidence)
     assert found.set_names() == ["core", "edge", "noise", "core", "edge", "core"]
     assert found.reason_names()[1:3] == ["duplicate", "duplicate"]
+
+
+def test_a_copy_that_is_wrong_neither_stands_for_the_others_nor_outvotes_them() -> None:
+    labels, texts = np.array([0, 0, 1, 1, 0]), np.array([7, 7, 8, 8, 8])
+    doubts = np.array([0.9, 0.1, 0.9, 0.9, 0.1])
+    evidence = Evidence(list("abcde"), labels, 2, np.ones(5), texts=texts, noise_probability=doubts)
+    found = RobustPolicy(1.0).assign(evidence)
+    assert found.set_names() == ["noise", "core", "noise", "noise", "core"]
+    assert found.reason_names()[0] == "mislabelled"
+
+
+def test_a_label_that_a_person_confirmed_outvotes_any_number_of_copies() -> None:
+    confirmed = np.array([True, False, False, False])
+    evidence = Evidence(
+        list("abcd"), np.array([0, 1, 1, 1]), 2, np.ones(4), texts=np.full(4, 7), confirmed=confirmed
+    )
+    assert RobustPolicy(1.0).assign(evidence).set_names() == ["core", "noise", "noise", "noise"]
+    both = replace(evidence, confirmed=np.array([True, True, False, False]))
+    assert RobustPolicy(1.0).assign(both).set_names() == ["core", "core", "edge", "edge"]
 
 
 def test_no_label_vanishes_and_every_group_stays_while_there_is_room() -> None:

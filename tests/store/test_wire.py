@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import ssl
-import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 from redis.exceptions import BusyLoadingError, ResponseError
@@ -148,8 +147,9 @@ def test_over_tcp_and_tls(redis_url: str, tmp_path: Path, scheme: str) -> None:
     socket = redis_url.removeprefix("unix://").partition("?")[0]
     context = None
     if scheme == "rediss":
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate(tmp_path))
+        authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("localhost").configure_cert(context)
+        authority.cert_pem.write_to_path(f"{tmp_path}/own.pem")
 
     async def through_relay() -> list[Any]:
         over = asyncio.Event()
@@ -174,26 +174,3 @@ def test_over_tcp_and_tls(redis_url: str, tmp_path: Path, scheme: str) -> None:
             return heard
 
     assert asyncio.run(through_relay()) == [b"heard"]
-
-
-def certificate(folder: Path) -> Path:
-    """Of localhost, signed by itself, with its key."""
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl to make a certificate with")
-    path = folder / "own.pem"
-    made = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-days",
-        "1",
-        "-subj",
-        "/CN=localhost",
-    ]
-    made += ["-addext", "subjectAltName=DNS:localhost", "-keyout", f"{folder}/key.pem", "-out", str(path)]
-    subprocess.run(made, check=True, capture_output=True)
-    path.write_text(path.read_text() + (folder / "key.pem").read_text())
-    return path

@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.contracts import Claim, Dataset, Job, JobKind, ScoreParams, Task
+from app.contracts import Claim, Dataset, Job, JobKind, Task
+from app.contracts.params import ScoreParams
 from app.services.datasets import put_dataset
 from app.services.ingest import Ingest
 from app.services.rows import row_from_json

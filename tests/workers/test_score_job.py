@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from app.contracts import JobState, ScoreParams, SetName, Task
+from app.contracts import JobState, SetName, Task
+from app.contracts.params import ScoreParams
 from app.services.datasets import delete_dataset
 from app.services.sets import page
 from app.store.layout import VISITS_AT_MOST

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from app.contracts import Dataset, Label, ScoreParams, Task
+from app.contracts import Dataset, Label, Task
+from app.contracts.params import ScoreParams
 from app.errors import JobFailed
 from app.store.samples import StoredLabel
 from app.store.state import State

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.contracts import ScoreParams
-from models.noise import Judged, NoiseEstimate, Reviewed, Trusted, estimate_noise
+from app.contracts.params import ScoreParams
+from models.noise import Judged, NoiseEstimate, Reviewed, Trusted, estimate_noise, folds_of
 from models.noise.estimate import LEAST_JUDGED
 from models.selection import (
     REASON_CODES,
@@ -25,10 +25,10 @@ from models.selection import (
     SeedPolicy,
     TopKPolicy,
     drawn,
+    order_of,
 )
 
 Ints = NDArray[np.int64]
-FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -56,21 +56,39 @@ def judge(
     evidence: Evidence, params: ScoreParams, validation: Validation | None, reviewed: Reviewed | None
 ) -> Judgement:
     """Sorts n samples by the job's policy; under `robust`, estimates first whose label is wrong."""
-    count = len(evidence)
-    nothing = np.full(count, np.nan), np.full(count, -1, dtype=np.int32)
-    if params.policy != "robust":
-        return Judgement(policy_of(params).assign(evidence), *nothing, {})
-    estimate = _estimate(evidence, params, validation, reviewed)
-    if estimate is None:
+    suggested = np.full(len(evidence), -1, dtype=np.int32)
+    told: dict[str, Any] = {}
+    if params.policy == "robust":
+        estimate = _estimate(evidence, params, validation, reviewed)
+        if estimate is not None:
+            suggested = estimate.suggested.astype(np.int32)
+        evidence = _known(evidence, estimate, validation, reviewed)
         assignment = policy_of(params).assign(evidence)
-        return Judgement(assignment, *nothing, {"basis": None, **assignment.told})
-    checks = None if validation is None else Checks(validation.embedding, validation.labels)
-    known = replace(
-        evidence, noise_probability=estimate.probability, suspicion=estimate.suspicion, checks=checks
-    )
-    assignment = policy_of(params).assign(known)
-    told = _told(estimate, assignment, reviewed) | dict(assignment.told)
-    return Judgement(assignment, estimate.probability, estimate.suggested.astype(np.int32), told)
+        told = _told(estimate, evidence, assignment, reviewed) | dict(assignment.told)
+    else:
+        assignment = policy_of(params).assign(evidence)
+    return Judgement(assignment, evidence.noise_probability, suggested, told)
+
+
+def _known(
+    evidence: Evidence,
+    estimate: NoiseEstimate | None,
+    validation: Validation | None,
+    reviewed: Reviewed | None,
+) -> Evidence:
+    """What is known of the labels. A person's verdict is the last word, also where nothing else is known."""
+    if estimate is not None:
+        evidence = replace(evidence, noise_probability=estimate.probability, suspicion=estimate.suspicion)
+    if validation is not None:
+        evidence = replace(evidence, checks=Checks(validation.embedding, validation.labels))
+    if reviewed is None:
+        return evidence
+    probability, suspicion = evidence.noise_probability.copy(), evidence.suspicion.copy()
+    confirmed = np.zeros(len(evidence), dtype=bool)
+    probability[reviewed.positions] = reviewed.wrong
+    suspicion[reviewed.positions] = np.where(reviewed.wrong, suspicion.max() + 1.0, suspicion.min() - 1.0)
+    confirmed[reviewed.positions] = ~reviewed.wrong
+    return replace(evidence, noise_probability=probability, suspicion=suspicion, confirmed=confirmed)
 
 
 def policy_of(params: ScoreParams) -> Policy:
@@ -94,14 +112,12 @@ def _estimate(
         return None
     by_id = evidence.by_id()
     back = np.argsort(by_id)
-    ids = [evidence.ids[i] for i in by_id.tolist()]
-    judged = Judged(
-        evidence.embedding[by_id], evidence.labels[by_id], _folds(ids, params.seed), evidence.classes
-    )
+    folds = folds_of(drawn([evidence.ids[i] for i in by_id.tolist()], params.seed))
+    judged = Judged(evidence.embedding[by_id], evidence.labels[by_id], folds, evidence.classes)
     trusted = None
     if validation is not None and validation.trusted:
-        order = np.array(sorted(range(len(validation.ids)), key=validation.ids.__getitem__), dtype=np.int64)
-        folds = _folds([validation.ids[i] for i in order.tolist()], params.seed)
+        order = order_of(validation.ids)
+        folds = folds_of(drawn([validation.ids[i] for i in order.tolist()], params.seed))
         trusted = Trusted(validation.embedding[order], validation.labels[order], folds)
     told = None if reviewed is None else _in_order(reviewed, back)
     found = estimate_noise(judged, trusted, told, seed=params.seed)
@@ -119,17 +135,19 @@ def _in_order(reviewed: Reviewed, back: Ints) -> Reviewed:
     return Reviewed(positions[order], reviewed.wrong[order])
 
 
-def _folds(ids: Sequence[str], seed: int) -> Ints:
-    return (drawn(ids, seed) % np.uint64(FOLDS)).astype(np.int64)
-
-
-def _told(estimate: NoiseEstimate, assignment: Assignment, reviewed: Reviewed | None) -> dict[str, Any]:
+def _told(
+    estimate: NoiseEstimate | None, evidence: Evidence, assignment: Assignment, reviewed: Reviewed | None
+) -> dict[str, Any]:
     noise = assignment.sets == SET_CODES["noise"]
-    called = estimate.probability[noise & (assignment.reasons == REASON_CODES["mislabelled"])]
-    return {
-        "basis": estimate.basis,
-        "rate": estimate.rate,
-        "rate_range": [estimate.least, estimate.most],
+    called = evidence.noise_probability[noise & (assignment.reasons == REASON_CODES["mislabelled"])]
+    told: dict[str, Any] = {"basis": None}
+    if estimate is not None:
+        told = {
+            "basis": estimate.basis,
+            "rate": estimate.rate,
+            "rate_range": [estimate.least, estimate.most],
+        }
+    return told | {
         "called": len(called),
         "expected_precision": float(called.mean()) if len(called) else None,
         "reviews": 0 if reviewed is None else len(reviewed.positions),

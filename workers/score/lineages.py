@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from app.contracts import Claim, Dataset, Lineage, ScoreParams, now
+from app.contracts import Claim, Dataset, Lineage, now
+from app.contracts.params import ScoreParams
 from app.store.state import State
 from models.encoders import LoadedClassifier, trainable_signature
 

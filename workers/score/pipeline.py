@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from app.contracts import Dataset, Lineage, Progress, ScoreParams, SetVersion
+from app.contracts import Dataset, Lineage, Progress, SetVersion
+from app.contracts.params import ScoreParams
 from app.errors import Conflict, JobFailed, NotFound, StaleWorker
 from app.logs import get_logger
 from app.settings import Settings

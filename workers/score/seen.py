@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.contracts import Label, Progress, ScoreParams
+from app.contracts import Label, Progress
+from app.contracts.params import ScoreParams
 from app.logs import get_logger
 from app.store.artifacts import ArtifactStore
 from models.batching import LabelledTexts

@@ -11,14 +11,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from app.contracts import Claim, Dataset, ScoreParams, SetName, SetVersion, Verdict, now
+from app.contracts import Claim, Dataset, SetName, SetVersion, Verdict, now
+from app.contracts.params import ScoreParams
 from app.store.records import Records, importance
 from app.store.review_log import VERDICT_CODES
 from app.store.samples import StoredLabel
 from app.store.sets import Placement
 from app.store.state import State
 from models.noise import Reviewed
-from models.selection import REASON_CODES, SET_CODES, Evidence
+from models.selection import REASON_CODES, SET_CODES, Evidence, importance_order
 from workers.score.judging import judge
 from workers.score.seen import Seen
 
@@ -35,25 +36,27 @@ def place(
     embedding: where the policy needs that, they are edge.
     """
     rows = _scored(state, dataset, records)
-    held = records[rows["ordinal"].to_numpy()]
-    position = np.full(len(records) + 1, -1, dtype=np.int64)
+    ordinals = rows["ordinal"].to_numpy()
+    values = importance(records[ordinals])
+    position = np.full(len(records), -1, dtype=np.int64)
     position[seen.ordinals] = np.arange(len(seen.ordinals))
-    where = position[rows["ordinal"].to_numpy()]
-    judged = np.flatnonzero(where >= 0) if seen.embedding is not None else np.arange(len(where))
-    evidence = _evidence(rows.take(pa.array(judged)), importance(held[judged]), seen, where[judged])
-    reviewed = _reviewed(state, dataset, rows.take(pa.array(judged)))
-    judgement = judge(evidence, params, seen.validation, reviewed)
-    everyone = len(where)
-    sets = np.full(everyone, SET_CODES["edge"], dtype=np.uint8)
-    reasons = np.full(everyone, REASON_CODES["uncertain"], dtype=np.uint8)
-    noise, suggested = np.full(everyone, np.nan), np.full(everyone, -1, dtype=np.int32)
+    where = position[ordinals]
+    judged = np.flatnonzero(where >= 0) if seen.embedding is not None else np.arange(len(rows))
+    inside = rows.take(pa.array(judged))
+    judgement = judge(
+        _evidence(inside, values[judged], seen, where[judged]),
+        params,
+        seen.validation,
+        _reviewed(state, dataset, inside),
+    )
+    sets = np.full(len(rows), SET_CODES["edge"], dtype=np.uint8)
+    reasons = np.full(len(rows), REASON_CODES["uncertain"], dtype=np.uint8)
+    noise, suggested = np.full(len(rows), np.nan), np.full(len(rows), -1, dtype=np.int32)
     sets[judged], reasons[judged] = judgement.assignment.sets, judgement.assignment.reasons
     noise[judged], suggested[judged] = judgement.noise, judgement.suggested
-    values = importance(held)
-    ids = rows["id"].to_pylist()
-    order = np.array(sorted(range(everyone), key=lambda i: (-values[i], ids[i])), dtype=np.int64)
+    order = importance_order(rows["id"].to_pylist(), values)
     placement = Placement(
-        ordinals=rows["ordinal"].to_numpy()[order],
+        ordinals=ordinals[order],
         generations=rows["generation"].to_numpy().astype(np.uint32)[order],
         importance=values[order],
         noise=noise[order],

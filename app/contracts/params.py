@@ -1,157 +1,12 @@
-"""What the parts of the service tell each other: jobs, parameters, datasets, lineages, set versions."""
+"""What a client may ask of a job."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-Label = str | int | float
-SCORE_FORMULA = "grad-norm-mean/1"
-"""Version of the definition of S_i(t); part of a lineage, so a change of formula never mixes scores."""
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
-
-
-def _rfc3339(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-Timestamp = Annotated[datetime, PlainSerializer(_rfc3339, return_type=str, when_used="json")]
-
-
-class Strict(BaseModel):
-    """Unknown fields are refused: a misspelt parameter must not be ignored silently."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-
-class Record(BaseModel):
-    """What we wrote ourselves and read back."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
-
-
-class Task(StrEnum):
-    CLASSIFICATION = "classification"
-    RELEVANCE = "relevance"
-
-
-class Split(StrEnum):
-    TRAIN = "train"
-    VALIDATION = "validation"
-    TEST = "test"
-
-
-class SetName(StrEnum):
-    CORE = "core"
-    EDGE = "edge"
-    NOISE = "noise"
-
-
-class Verdict(StrEnum):
-    """What a reviewer says of a sample's label."""
-
-    CORRECT = "correct"
-    WRONG = "wrong"
-    UNSURE = "unsure"
-
-
-UNSCORED = "unscored"
-SET_BY_CODE = {0: UNSCORED, 1: SetName.CORE.value, 2: SetName.EDGE.value, 3: SetName.NOISE.value}
-CODE_BY_SET = {name: code for code, name in SET_BY_CODE.items()}
-REASONS = (
-    "unscored",
-    "important",
-    "coverage",
-    "protected",
-    "uncertain",
-    "easy",
-    "mislabelled",
-    "ambiguous",
-    "outlier",
-    "duplicate",
-    "redundant",
-)
-"""The position of a reason is its stored code: append only."""
-
-
-class Dataset(Record):
-    """A dataset as the registry holds it."""
-
-    uid: str
-    name: str
-    task: Task
-    labels: tuple[Label, ...] | None = None
-    description: str | None = None
-    created_at: Timestamp
-    lineage: str | None = None
-    set_version: int = 0
-
-
-class Lineage(Record):
-    """Scores add up only within one lineage: same dataset, model, trainable parameters and formula."""
-
-    id: str
-    model: str
-    revision: str
-    trainable: str
-    formula: str = SCORE_FORMULA
-    settings: str = ""
-    created_at: Timestamp
-    runs: int = 0
-
-    def same_origin(self, other: Lineage) -> bool:
-        mine = (self.model, self.revision, self.trainable, self.formula, self.settings)
-        return mine == (other.model, other.revision, other.trainable, other.formula, other.settings)
-
-
-class SetVersion(Record):
-    """One immutable assignment of every scored sample to a set."""
-
-    version: int
-    policy: str
-    params: dict[str, Any]
-    job: str
-    lineage: str
-    created_at: Timestamp
-    sizes: dict[str, int]
-
-
-class JobKind(StrEnum):
-    SCORE = "score"
-
-
-class JobState(StrEnum):
-    QUEUED = "queued"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @property
-    def ended(self) -> bool:
-        return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
-
-
-def _encodable(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("half of a surrogate pair is no character") from None
-    return text
-
-
-# JSON has types of its own: "3" is no number, 1 is no boolean, and a lone surrogate cannot be stored.
-Text = Annotated[str, Field(strict=True), AfterValidator(_encodable)]
-Count = Annotated[int, Field(strict=True)]
-Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Flag = Annotated[bool, Field(strict=True)]
-ConfigValue = Text | Count | Real | Flag | None
+from app.contracts.base import ConfigValue, Count, Flag, Real, Strict, Text
 
 
 class PeftParams(Strict):
@@ -258,49 +113,10 @@ class ScoreParams(Strict):
             raise ValueError("core_fraction + noise_fraction must not be over 1")
         if self.noise_fraction is not None and self.policy in ("top_k", "random"):
             raise ValueError(f"policy {self.policy} has no noise: leave noise_fraction out")
+        if self.trusted_validation and self.policy != "robust":
+            raise ValueError(
+                f"policy {self.policy} does not judge by validation: leave trusted_validation out"
+            )
         if self.bf16 and self.fp16:
             raise ValueError("bf16 and fp16 exclude each other")
         return self
-
-
-class Progress(Record):
-    phase: str = "queued"
-    step: int = 0
-    total_steps: int = 0
-    fraction: float = 0.0
-    eta_seconds: float | None = None
-    samples_per_second: float | None = None
-
-
-class JobError(Record):
-    code: str
-    detail: str
-    remedy: str
-
-
-class Job(Record):
-    """A job as clients see it; the record in Redis is the truth, the Celery message only a hint."""
-
-    id: str
-    kind: JobKind
-    dataset: str
-    model: str
-    state: JobState
-    progress: Progress
-    attempt: int
-    created_at: Timestamp
-    started_at: Timestamp | None = None
-    finished_at: Timestamp | None = None
-    params: dict[str, Any]
-    lineage: str | None = None
-    result: dict[str, Any] | None = None
-    error: JobError | None = None
-
-
-class Claim(Record):
-    """A worker's right to run a job: valid while its lease is renewed and its token is the newest."""
-
-    job: Job
-    dataset_uid: str
-    token: int
-    worker: str

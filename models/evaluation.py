@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,12 +43,19 @@ def predict_logits(
     *,
     batch_size: int = 32,
     autocast_dtype: torch.dtype | None = None,
+    on_batch: Callable[[], object] | None = None,
 ) -> NDArray[np.float32]:
-    """Logits (n, classes) in the order of `tokens`, dropout off, on the device the model lies on."""
+    """Logits (n, classes) in the order of `tokens`, dropout off, on the device the model lies on.
+
+    `on_batch()` is called after each batch.
+    """
     logits = np.zeros((len(tokens), model.config.num_labels or 0), dtype=np.float32)
     reading = outputs_by_batch(model, tokens, batch_size=batch_size, autocast_dtype=autocast_dtype)
-    for batch, outputs in reading:
-        logits[batch] = outputs.logits.float().cpu().numpy()
+    with closing(reading):
+        for batch, outputs in reading:
+            logits[batch] = outputs.logits.float().cpu().numpy()
+            if on_batch is not None:
+                on_batch()
     return logits
 
 

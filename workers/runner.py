@@ -5,18 +5,20 @@ from __future__ import annotations
 import secrets
 import time
 
-from app.contracts import Claim, JobError, JobState, Progress
+from app.contracts import Claim, JobError, JobKind, JobState, Progress
 from app.errors import REMEDIES, GradSiftError, NotFound, StaleWorker, Unavailable
 from app.logs import get_logger, log_context
 from app.settings import Settings
 from app.store.connections import TRANSIENT
 from app.store.state import State, open_state
 from models.errors import ModelError
+from workers.grow.pipeline import GrowJob
 from workers.lease import JobCancelled, JobInterrupted, JobLease
 from workers.score.pipeline import ScoreJob
 
 UNAVAILABLE_SECONDS = 5.0
 """How long a job rests before it asks again for what did not answer."""
+JOBS: dict[JobKind, type[ScoreJob] | type[GrowJob]] = {JobKind.SCORE: ScoreJob, JobKind.GROW: GrowJob}
 log = get_logger(__name__)
 
 
@@ -49,7 +51,7 @@ def run_claimed(state: State, settings: Settings, claim: Claim) -> bool:
     started = time.monotonic()
     log.info("job claimed", attempt=claim.job.attempt, kind=claim.job.kind.value)
     with JobLease(claim, state.jobs, settings) as lease:
-        job = ScoreJob(state, settings, lease)
+        job = JOBS[claim.job.kind](state, settings, lease)
         try:
             ended = _end(state, lease, JobState.SUCCEEDED, result=job.run())
         except JobCancelled:

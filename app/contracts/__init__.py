@@ -105,6 +105,7 @@ class SetVersion(Record):
 
 class JobKind(StrEnum):
     SCORE = "score"
+    GROW = "grow"
 
 
 class JobState(StrEnum):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -25,8 +25,9 @@ POLICIES_WITH_SHARE = ("seed", "ccs")
 DEFAULT_NOISE_FRACTION = 0.1
 
 
-class ScoreParams(Strict):
-    """Parameters of a `score` job. Names are those of Hugging Face `TrainingArguments` where one exists."""
+class TrainingParams(Strict):
+    """What every kind of job that trains and sorts may be told. Names are those of Hugging Face
+    `TrainingArguments` where one exists."""
 
     num_train_epochs: Count = Field(default=3, ge=1, le=1000)
     learning_rate: Real = Field(default=5e-5, ge=0, le=1)
@@ -49,11 +50,6 @@ class ScoreParams(Strict):
     peft: PeftParams | None = Field(
         default=None, description="Train adapters and the head alone; null: all parameters."
     )
-    policy: Literal["robust", "seed", "top_k", "ccs", "random"] = Field(
-        default="robust",
-        description="How samples are sorted into sets. `robust`: wrong labels out, the core spread over the "
-        "texts; `seed`: the highest importance is core, the lowest noise.",
-    )
     core_fraction: Real = Field(default=0.5, ge=0, le=1)
     noise_fraction: Real | None = Field(
         default=None,
@@ -70,8 +66,34 @@ class ScoreParams(Strict):
         default=None,
         ge=0,
         le=0.5,
-        description="Share of the train split to hold out when the client sent no validation split. "
-        "Null: 0.1 with early stopping, else 0. Held-out samples are not scored.",
+        description="Share of the train split to hold out when the client sent no validation split. Null: "
+        "0.1 where a validation split is needed (`grow`, early stopping), else 0. Held-out samples are not "
+        "scored.",
+    )
+    fresh: Flag = Field(
+        default=False, description="Start a new lineage instead of continuing the present one."
+    )
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), populate_by_name=True, serialize_by_alias=True
+    )
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.core_fraction + (self.noise_fraction or 0.0) > 1 + 1e-9:
+            raise ValueError("core_fraction + noise_fraction must not be over 1")
+        if self.bf16 and self.fp16:
+            raise ValueError("bf16 and fp16 exclude each other")
+        return self
+
+
+class ScoreParams(TrainingParams):
+    """Parameters of a `score` job."""
+
+    policy: Literal["robust", "seed", "top_k", "ccs", "random"] = Field(
+        default="robust",
+        description="How samples are sorted into sets. `robust`: wrong labels out, the core spread over the "
+        "texts; `seed`: the highest importance is core, the lowest noise.",
     )
     early_stopping_patience: Count | None = Field(
         default=None, ge=1, le=1000, description="Epochs without a better validation loss; null: off."
@@ -90,13 +112,6 @@ class ScoreParams(Strict):
     projection_dim: Count = Field(
         default=256, ge=16, le=8192, description="Numbers kept of each sample's gradient; `vector` only."
     )
-    fresh: Flag = Field(
-        default=False, description="Start a new lineage instead of continuing the present one."
-    )
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, protected_namespaces=(), populate_by_name=True, serialize_by_alias=True
-    )
 
     @model_validator(mode="before")
     @classmethod
@@ -108,15 +123,49 @@ class ScoreParams(Strict):
         return given | {"noise_fraction": DEFAULT_NOISE_FRACTION if asked is None else asked}
 
     @model_validator(mode="after")
-    def _consistent(self) -> ScoreParams:
-        if self.core_fraction + (self.noise_fraction or 0.0) > 1 + 1e-9:
-            raise ValueError("core_fraction + noise_fraction must not be over 1")
+    def _consistent(self) -> Self:
         if self.noise_fraction is not None and self.policy in ("top_k", "random"):
             raise ValueError(f"policy {self.policy} has no noise: leave noise_fraction out")
         if self.trusted_validation and self.policy != "robust":
             raise ValueError(
                 f"policy {self.policy} does not judge by validation: leave trusted_validation out"
             )
-        if self.bf16 and self.fp16:
-            raise ValueError("bf16 and fp16 exclude each other")
         return self
+
+
+class GrowParams(TrainingParams):
+    """Parameters of a `grow` job. `core_fraction` is the most that the core may grow to, and
+    `num_train_epochs` are those of a core of that size: every round takes as many steps."""
+
+    policy: Literal["robust"] = "robust"
+    initial_fraction: Real = Field(
+        default=0.15, gt=0, le=1, description="Share of the samples that the core begins with."
+    )
+    max_rounds: Count = Field(default=5, ge=1, le=100)
+    round_patience: Count = Field(
+        default=2, ge=1, le=100, description="Rounds in a row without a gain after which the job stops."
+    )
+    min_gain: Real = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Validation accuracy by which a round must pass the best before it to count as a gain.",
+    )
+    max_minutes: Real | None = Field(
+        default=None, gt=0, description="No round begins later than that after the job began; null: no limit."
+    )
+    max_visits: Count | None = Field(
+        default=None,
+        ge=1,
+        description="No round begins that would bring the samples trained on and measured, the random "
+        "control's included, above this; null: no limit.",
+    )
+
+    @model_validator(mode="after")
+    def _grows(self) -> Self:
+        if self.initial_fraction > self.core_fraction:
+            raise ValueError("initial_fraction must not be over core_fraction")
+        return self
+
+
+JobParams = ScoreParams | GrowParams

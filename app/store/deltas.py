@@ -186,7 +186,9 @@ class LineageDeltas:
         for run in runs:
             for name in run.epochs:
                 rows = self.visits(name, first, stop)
-                merge_visits(records, rows["ordinal"].astype(np.int64) - first, _visits(rows), at=rows["at"])
+                merge_visits(
+                    records, rows["ordinal"].astype(np.int64) - first, visits_of_rows(rows), at=rows["at"]
+                )
         return records
 
 
@@ -231,7 +233,8 @@ def _overlaps(metadata: pq.FileMetaData, group: int, first: int, stop: int) -> b
     return bool(statistics.max >= first and statistics.min < stop)
 
 
-def _visits(rows: NDArray[np.void]) -> Visits:
+def visits_of_rows(rows: NDArray[np.void]) -> Visits:
+    """What `visit_rows` was made of."""
     return Visits(
         ordinals=rows["ordinal"].astype(np.int64),
         generations=rows["generation"],

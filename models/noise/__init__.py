@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.noise.discriminant import folds_of
+from models.noise.discriminant import folds_of, temperature
 from models.noise.estimate import NoiseEstimate, Reviewed, Trusted, estimate_noise
 from models.noise.voices import Judged
 
@@ -13,4 +13,5 @@ __all__ = [
     "Trusted",
     "estimate_noise",
     "folds_of",
+    "temperature",
 ]

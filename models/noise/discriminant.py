@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ _PULL = 2.0
 """Each class mean is drawn to the common mean as if that had been seen twice: classes may have one sample."""
 _RIDGE = 1.0
 """In units of the mean variance of a coordinate: a covariance of 384 × 384 from few rows needs it."""
-_TEMPERATURES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.3)
+_TEMPERATURES: Sequence[float] = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.3)
 LEAST_WEIGHT = 0.02
 _BLOCK = 16_384
 
@@ -70,11 +71,11 @@ def softmax(logits: Floats) -> Floats:
     return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
 
 
-def _temperature(logits: Floats, labels: Ints) -> float:
-    """The one under which the labels are likeliest, of a few."""
+def temperature(logits: Floats, labels: Ints, among: Sequence[float]) -> float:
+    """What to multiply logits by to make them as sure as they are right: the labels are likeliest then."""
     own = np.arange(len(labels))
-    losses = [-np.log(softmax(logits * t)[own, labels] + 1e-12).mean() for t in _TEMPERATURES]
-    return _TEMPERATURES[int(np.argmin(losses))]
+    losses = [-np.log(softmax(logits * t)[own, labels] + 1e-12).mean() for t in among]
+    return among[int(np.argmin(losses))]
 
 
 @dataclass(frozen=True)
@@ -114,10 +115,10 @@ def fit_discriminant(
             if len(parts) > 1:
                 inside = folds == fold
                 logits[inside] = _log_posteriors(whole - part, rows[inside])
-        temperature = _temperature(logits, labels)
-        said = softmax(logits * temperature)
+        sureness = temperature(logits, labels, _TEMPERATURES)
+        said = softmax(logits * sureness)
         weights = np.maximum(said[everyone, labels] / said.max(axis=1), LEAST_WEIGHT)
-    return Discriminant(said, whole, temperature)
+    return Discriminant(said, whole, sureness)
 
 
 def _sum(parts: list[_Moments]) -> _Moments:

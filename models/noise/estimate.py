@@ -13,7 +13,7 @@ from models.noise.discriminant import fit_discriminant
 from models.noise.logistic import logistic_fit
 from models.noise.neighbours import Floats32
 from models.noise.planting import CONFUSIONS, fit_scale, plant
-from models.noise.voices import Floats, Ints, Judged, consensus, doubt, doubts, voices_of
+from models.noise.voices import Floats, Ints, Judged, consensus, doubt, doubts, filled, voices_of
 
 Basis = Literal["planted", "trusted_validation", "reviews"]
 
@@ -62,15 +62,24 @@ class NoiseEstimate:
 
 
 def estimate_noise(
-    judged: Judged, trusted: Trusted | None = None, reviewed: Reviewed | None = None, *, seed: int = 0
+    judged: Judged,
+    trusted: Trusted | None = None,
+    reviewed: Reviewed | None = None,
+    *,
+    heard: Floats | None = None,
+    seed: int = 0,
 ) -> NoiseEstimate:
     """Judge n labels, n ≥ LEAST_JUDGED, by voices that have not heard them.
 
     Without reviews, the scale comes from planted errors: it is right for errors that look like those, and
     silent about others. People err where samples are ambiguous, and from the labels alone their errors cannot
     be told from honest hard cases: a trusted validation split ranks them better, reviews put them on a scale.
+    heard: one more voice (n, classes), such as that of models that were trained on other samples, as log
+    probabilities that are as sure as it is right; NaN for samples that it has not spoken of.
     """
     voices = voices_of(judged)
+    if heard is not None:
+        voices.append(filled(heard, voices))
     if trusted is None:
         found = _by_planting(judged, voices, seed)
     else:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.noise.discriminant import fit_discriminant
+from models.noise.discriminant import fit_discriminant, softmax
 from models.noise.neighbours import Floats32, nearest_neighbours, unit_rows
 
 Floats = NDArray[np.float64]
@@ -71,6 +71,11 @@ def doubt(voice: Floats, positions: Ints, labels: Ints) -> Floats:
 def doubts(voices: Sequence[Floats], positions: Ints, labels: Ints) -> Floats:
     """(m, voices)"""
     return np.stack([doubt(voice, positions, labels) for voice in voices], axis=1)
+
+
+def filled(heard: Floats, voices: Sequence[Floats]) -> Floats:
+    """(n, classes) what was heard, as log probabilities; what the others agree on where it is NaN."""
+    return np.where(np.isnan(heard), consensus(voices), softmax(np.nan_to_num(heard)))
 
 
 def consensus(voices: Sequence[Floats]) -> Floats:

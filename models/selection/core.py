@@ -28,16 +28,24 @@ class Caution:
     accuracies: dict[float, float]
 
 
-def covering_core(evidence: Evidence, places: int, caution: float, numbers: NDArray[np.uint64]) -> Ints:
+def covering_core(
+    evidence: Evidence,
+    places: int,
+    caution: float,
+    numbers: NDArray[np.uint64],
+    held: Ints | None = None,
+) -> Ints:
     """Positions of up to `places` samples: each label's share of them, spread over the embedding.
 
     Of each label the most suspicious `caution` stay out, as far as its places can be filled without them.
     Where groups are few enough to take no more than half of the places, each keeps its least suspicious
-    sample. numbers: (n,) random, by id. Without an embedding the places are drawn.
+    sample. numbers: (n,) random, by id. held: who is in it already and stays; the others are spread around
+    them. Without an embedding the places are drawn.
     """
     sizes = np.bincount(evidence.labels, minlength=evidence.classes)
     shares = quotas(sizes, places)
-    kept = _one_a_group(evidence, places, numbers)
+    held = np.zeros(0, dtype=np.int64) if held is None else held
+    kept = np.union1d(held, _one_a_group(evidence, places, numbers))
     chosen: list[Ints] = [kept]
     for label in np.flatnonzero(shares).tolist():
         members = np.setdiff1d(np.flatnonzero(evidence.labels == label), kept)
@@ -48,8 +56,11 @@ def covering_core(evidence: Evidence, places: int, caution: float, numbers: NDAr
         if evidence.embedding is None:
             chosen.append(trusted[order[:share]])
         else:
-            chosen.append(trusted[spread(evidence.embedding[trusted], share, order)])
-    return np.concatenate(chosen)[:places]
+            before = held[evidence.labels[held] == label]
+            before = before[np.argsort(numbers[before], kind="stable")]
+            near = evidence.embedding[before]
+            chosen.append(trusted[spread(evidence.embedding[trusted], share, order, near)])
+    return np.concatenate(chosen)[: max(places, len(held))]
 
 
 def _one_a_group(evidence: Evidence, places: int, numbers: NDArray[np.uint64]) -> Ints:

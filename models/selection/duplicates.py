@@ -25,7 +25,7 @@ def outvoted_copies(evidence: Evidence) -> Ints:
     text = np.unique(evidence.texts, return_inverse=True)[1]
     pair = text * evidence.classes + evidence.labels
     pairs, place, counts = np.unique(pair, return_inverse=True, return_counts=True)
-    confirmed = np.bincount(place, weights=evidence.confirmed, minlength=len(pairs)) > 0
+    confirmed = np.bincount(place, weights=evidence.verdicts > 0, minlength=len(pairs)) > 0
     counts = np.where(confirmed, len(evidence), counts)
     most = np.zeros(int(text.max(initial=-1)) + 1, dtype=np.int64)
     np.maximum.at(most, pairs // evidence.classes, counts)

@@ -9,11 +9,9 @@ import numpy as np
 from models.selection.assignment import Assignment, Draft
 from models.selection.core import Caution, choose_caution, covering_core
 from models.selection.duplicates import extra_copies, outvoted_copies
-from models.selection.evidence import Evidence, Ints, drawn
+from models.selection.evidence import Evidence, drawn
+from models.selection.placing import CALLED, last_of_its_label, suspicious, without, worst
 from models.selection.shares import require_fractions, share
-
-CALLED = 0.5
-UNCERTAIN = 0.2
 
 
 @dataclass(frozen=True)
@@ -45,49 +43,23 @@ class RobustPolicy:
         """Everything is computed in the order of the ids, so that no other order can show."""
         draft = Draft.all_edge(evidence, "redundant")
         numbers = drawn(evidence.ids, self.seed)
-        wrong = self._wrong(evidence)
+        wrong = worst(np.flatnonzero(evidence.noise_probability >= CALLED), evidence, self.noise_fraction)
         draft.put(wrong, "noise", "mislabelled")
         left = np.setdiff1d(np.arange(len(evidence)), wrong)
-        left = _without(left, outvoted_copies(evidence.take(left)), draft, "noise")
-        left = _without(left, extra_copies(evidence.take(left)), draft, "edge")
+        left = without(left, outvoted_copies(evidence.take(left)), draft, "noise")
+        left = without(left, extra_copies(evidence.take(left)), draft, "edge")
+        doubted = left[evidence.noise_probability[left] >= CALLED]
+        draft.put(doubted, "edge", "uncertain")
+        left = np.setdiff1d(left, doubted)
         places = min(share(self.core_fraction, len(evidence)), len(left))
         caution = Caution(0.0, {})
         if places > 0:
             inside = evidence.take(left)
             caution = choose_caution(inside, places / len(left), numbers[left])
             core = covering_core(inside, places, caution.share, numbers[left])
-            draft.put(left[_suspicious(inside, caution.share)], "edge", "uncertain")
+            draft.put(left[suspicious(inside, caution.share)], "edge", "uncertain")
             draft.put(left[core], "core", "coverage")
-            draft.put(left[_last_of_its_label(inside, core)], "core", "protected")
+            draft.put(left[last_of_its_label(inside, core)], "core", "protected")
         return draft.finished(
             evidence.importance_order(), {"caution": caution.share, "accuracies": caution.accuracies}
         )
-
-    def _wrong(self, evidence: Evidence) -> Ints:
-        above = np.flatnonzero(evidence.noise_probability >= CALLED)
-        most = len(evidence) if self.noise_fraction is None else share(self.noise_fraction, len(evidence))
-        worst_first = np.argsort(-evidence.suspicion[above], kind="stable")
-        return np.asarray(above[worst_first[:most]], dtype=np.int64)
-
-
-def _without(left: Ints, copies: Ints, draft: Draft, set_name: str) -> Ints:
-    """What is left once these copies, positions in `left`, have their place. Who is out already neither
-    outvotes another copy nor stands for it."""
-    draft.put(left[copies], set_name, "duplicate")
-    return np.delete(left, copies)
-
-
-def _suspicious(evidence: Evidence, caution: float) -> Ints:
-    """Who is too doubtful for the core by its label's share, or by its own probability."""
-    doubtful = np.nan_to_num(evidence.noise_probability) >= UNCERTAIN
-    for label in range(evidence.classes):
-        members = np.flatnonzero(evidence.labels == label)
-        cut = round((1.0 - caution) * len(members))
-        doubtful[members[np.argsort(evidence.suspicion[members], kind="stable")[cut:]]] = True
-    return np.flatnonzero(doubtful)
-
-
-def _last_of_its_label(evidence: Evidence, core: Ints) -> Ints:
-    """Members of the core without whom their label would not be in it."""
-    counts = np.bincount(evidence.labels[core], minlength=evidence.classes)
-    return np.asarray(core[counts[evidence.labels[core]] == 1], dtype=np.int64)

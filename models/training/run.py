@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from models.batching import Collator, LabelledTexts, epoch_batches
+from models.batching import Collator, LabelledTexts, epoch_batches, length_sorted_batches
 from models.encoders import LoadedClassifier
 from models.evaluation import EvaluationMetrics, evaluate
 from models.gradients import GradientObserver, ParameterCoverage, SeededProjection
@@ -98,6 +98,11 @@ class ScoringRun:
         return self._coverage
 
     @property
+    def autocast_dtype(self) -> torch.dtype | None:
+        """In which the model is read; None: float32."""
+        return self._autocast_dtype
+
+    @property
     def steps_per_epoch(self) -> int:
         batches = -(-len(self._train) // self._config.per_device_train_batch_size)
         return -(-batches // self._config.gradient_accumulation_steps)
@@ -126,6 +131,20 @@ class ScoringRun:
                 result = self._advance(observer, plan[-1])
                 self._coverage = observer.coverage  # the fallback takes parameters over as it meets them
             yield self._close_epoch(result)
+
+    def measure(self, outside: LabelledTexts, *, start: int = 0) -> Generator[VisitSignals, None, None]:
+        """Visits samples that the run does not train on: their signals under the model as it stands.
+
+        Batch by batch, from batch number `start` on, dropout as in training; the model stays as it is.
+        Positions are those in `outside`. Raises ModelError `non_finite_score`.
+        """
+        batches = length_sorted_batches(outside.tokens.lengths, self._config.per_device_train_batch_size)
+        with GradientObserver(self._model, fallback="exact") as observer:
+            for number, batch in enumerate(batches[start:], start):
+                self._model.train()
+                signals = self._signals(observer, outside, [batch], self.total_steps + number)
+                self._optimizer.zero_grad(set_to_none=True)
+                yield signals
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that resuming needs to go on to the bit, on the same device and library versions.
@@ -181,10 +200,7 @@ class ScoringRun:
         self._model.train()
         if self._direction is not None:
             self._direction.guide(observer, self._step)
-        signals = self._accumulate(observer, micro_batches)
-        while not np.isfinite(signals.grad_norm).all() and self._loss_scale.shrink():
-            signals = self._accumulate(observer, micro_batches)
-        require_finite(signals)
+        signals = self._signals(observer, self._train, micro_batches, self._step)
         learning_rate = learning_rate_at(self._step, self.total_steps, self._config)
         self._update(learning_rate)
         self._step += 1
@@ -192,7 +208,18 @@ class ScoringRun:
         loss = float(signals.loss.mean(dtype=np.float64))
         return StepResult(self._step, self._epoch, loss, learning_rate, signals)
 
-    def _accumulate(self, observer: GradientObserver, micro_batches: Batches) -> VisitSignals:
+    def _signals(
+        self, observer: GradientObserver, data: LabelledTexts, micro_batches: Batches, step: int
+    ) -> VisitSignals:
+        signals = self._accumulate(observer, data, micro_batches, step)
+        while not np.isfinite(signals.grad_norm).all() and self._loss_scale.shrink():
+            signals = self._accumulate(observer, data, micro_batches, step)
+        require_finite(signals)
+        return signals
+
+    def _accumulate(
+        self, observer: GradientObserver, data: LabelledTexts, micro_batches: Batches, step: int
+    ) -> VisitSignals:
         """Leave the gradient of the step's mean loss, times the loss scale, in `.grad`."""
         weight = self._loss_scale.factor / sum(len(batch) for batch in micro_batches)
         self._optimizer.zero_grad(set_to_none=True)
@@ -201,8 +228,8 @@ class ScoringRun:
         alignments: list[torch.Tensor] = []
         projections: list[torch.Tensor] = []
         for place, batch in enumerate(micro_batches):
-            with seeded_randomness(self._device, self._config.seed, self._step, place):
-                logits, losses, labels = self._forward(batch)
+            with seeded_randomness(self._device, self._config.seed, step, place):
+                logits, losses, labels = self._forward(data, batch)
                 (losses * weight).sum().backward()
             gradients = observer.take(weight)
             grad_norms.append(gradients.norms)
@@ -227,10 +254,12 @@ class ScoringRun:
             device=self._device,
         )
 
-    def _forward(self, batch: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _forward(
+        self, data: LabelledTexts, batch: NDArray[np.int64]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Logits (batch, classes), unreduced losses (batch,) in float32 and labels (batch,)."""
-        inputs = self._collator.collate(self._train.tokens, batch, self._device)
-        labels = torch.from_numpy(self._train.labels[batch]).to(self._device)
+        inputs = self._collator.collate(data.tokens, batch, self._device)
+        labels = torch.from_numpy(data.labels[batch]).to(self._device)
         enabled = self._autocast_dtype is not None
         with torch.autocast(self._device.type, dtype=self._autocast_dtype, enabled=enabled):
             logits: torch.Tensor = self._model(**inputs).logits

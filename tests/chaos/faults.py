@@ -30,14 +30,9 @@ FAULTS: dict[str, tuple[Edit, ...]] = {
     # What a step adds is added to what the server holds, as increments would be: a replay adds it again.
     "increments": (
         Edit(
-            "workers/score/pipeline.py",
-            "records = checkpoint.records",
-            "records = self._state.scores.read_all(dataset.uid, lineage.id, ordinals)",
-        ),
-        Edit(
-            "workers/score/pipeline.py",
-            "kept = self._checkpoints.load_base(ordinals)",
-            "kept = self._state.scores.read_all(dataset.uid, lineage.id, ordinals)",
+            "workers/score/groundwork.py",
+            "if records is None:",
+            "records = self.state.scores.read_all(dataset.uid, lineage.id, ordinals)\n        if False:",
         ),
     ),
     # The second shard of a dataset is never written, and nobody looks whether it was.

@@ -134,12 +134,12 @@ def test_a_copy_that_is_wrong_neither_stands_for_the_others_nor_outvotes_them() 
 
 
 def test_a_label_that_a_person_confirmed_outvotes_any_number_of_copies() -> None:
-    confirmed = np.array([True, False, False, False])
+    confirmed = np.array([1, 0, 0, 0], dtype=np.int8)
     evidence = Evidence(
-        list("abcd"), np.array([0, 1, 1, 1]), 2, np.ones(4), texts=np.full(4, 7), confirmed=confirmed
+        list("abcd"), np.array([0, 1, 1, 1]), 2, np.ones(4), texts=np.full(4, 7), verdicts=confirmed
     )
     assert RobustPolicy(1.0).assign(evidence).set_names() == ["core", "noise", "noise", "noise"]
-    both = replace(evidence, confirmed=np.array([True, True, False, False]))
+    both = replace(evidence, verdicts=np.array([1, 1, 0, 0], dtype=np.int8))
     assert RobustPolicy(1.0).assign(both).set_names() == ["core", "core", "edge", "edge"]
 
 

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from app.contracts import Claim, Dataset, Job, JobKind, Task
-from app.contracts.params import ScoreParams
+from app.contracts.params import GrowParams, ScoreParams
 from app.services.datasets import put_dataset
 from app.services.ingest import Ingest
 from app.services.rows import row_from_json
@@ -79,10 +79,11 @@ class Bench:
         ingest.add([partial(row_from_json, msgspec.json.encode(row)) for row in rows])
         assert ingest.report.rejected == []
 
-    def queue(self, dataset: str = "d", **params: Any) -> Job:
-        checked = ScoreParams.model_validate(FAST | params)
+    def queue(self, dataset: str = "d", *, kind: JobKind = JobKind.SCORE, **params: Any) -> Job:
+        model = ScoreParams if kind is JobKind.SCORE else GrowParams
+        checked = model.model_validate(FAST | params)
         held = self.state.datasets.get(dataset)
-        job, _ = self.state.jobs.create(held, JobKind.SCORE, self.model, checked.model_dump(mode="json"))
+        job, _ = self.state.jobs.create(held, kind, self.model, checked.model_dump(mode="json"))
         return job
 
     def claim(self, worker: str = "w") -> Claim:

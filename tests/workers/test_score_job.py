@@ -19,6 +19,7 @@ from app.store.records import importance
 from models.encoders import load_classifier
 from tests.workers.conftest import Bench, Row
 from workers.runner import run_claimed
+from workers.score.judging import judge
 from workers.score.seen import Seen
 from workers.score.sets import place, publish_sets
 
@@ -163,7 +164,8 @@ def test_a_sample_changed_since_its_score_has_no_place_in_the_new_version(
     bench.state.datasets.take_fence(dataset.uid, claim.token)
     current = bench.state.datasets.get("d")
     params = ScoreParams(policy="seed")
-    before, _ = place(bench.state, dataset, params, held, Seen((0, 1), np.arange(12)))
+    seen = Seen((0, 1), np.arange(12))
+    before, _ = place(bench.state, dataset, held, seen, lambda known, *_: judge(known, params, None, None))
     bench.send(dataset, [{**rows[0], "text": "another text"}, {**rows[1], "split": "test"}])
     version = publish_sets(bench.state, current, claim, job.lineage, params, before)
     assert sum(version.sizes.values()) == 10

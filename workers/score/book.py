@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.errors import StaleWorker, Unavailable
 from app.store.deltas import LAST_STEP
@@ -59,8 +60,8 @@ class ScoreBook:
         """The shards that the final write covers."""
         return frozenset(self._touched)
 
-    def add(self, visits: Visits, *, at: int) -> None:
-        """Merges one step's visits, made at this unix time.
+    def add(self, visits: Visits, *, at: int | NDArray[np.uint32]) -> None:
+        """Merges one step's visits, made at this unix time, or each at its own.
 
         Raises:
             Unrecordable: and then none of them is merged.
@@ -81,6 +82,15 @@ class ScoreBook:
             StaleWorker: another worker has taken the dataset over.
         """
         self._write(self._dirty, step)
+        self._dirty.clear()
+
+    def write_all(self, step: int) -> None:
+        """Writes every shard of the run as of this step; bears repetition.
+
+        Raises:
+            StaleWorker: another worker has taken the dataset over.
+        """
+        self._write(self._touched, step)
         self._dirty.clear()
 
     def close(self) -> None:

@@ -59,27 +59,24 @@ class Checkpoints:
         responses: dict[str, Any] | None,
     ) -> None:
         """`history` and `visits`: what the epochs came to, and the visits of the one that has not ended."""
+        packed = as_tensor(pack_records(records))
+        held = {"training": training, "records": packed, "step": step, "history": history, "visits": visits}
+        self.write(CHECKPOINT, held | {"responses": responses}, step=step)
+
+    def write(self, name: str, held: dict[str, Any], **said: Any) -> None:
+        """Dicts, lists, strings, numbers and tensors, as one file; `said` is for the log."""
         started = time.monotonic()
         buffer = io.BytesIO()
-        packed = torch.from_numpy(np.frombuffer(bytearray(pack_records(records)), dtype=np.uint8))
-        held = {"training": training, "records": packed, "step": step, "history": history, "visits": visits}
-        torch.save(held | {"responses": responses}, buffer)
-        self._artifacts.write(CHECKPOINT, buffer.getbuffer())
+        torch.save(held, buffer)
+        self._artifacts.write(name, buffer.getbuffer())
         self._written = time.monotonic()
         self._cost = self._written - started
-        log.info(
-            "checkpoint written", step=step, seconds=round(self._cost, 2), bytes=buffer.getbuffer().nbytes
-        )
+        log.info("checkpoint written", seconds=round(self._cost, 2), bytes=buffer.getbuffer().nbytes, **said)
 
     def load(self, ordinals: int) -> Checkpoint | None:
         """The last checkpoint, or None if there is none that can be read."""
-        blob = self._artifacts.read(CHECKPOINT)
-        if blob is None:
-            return None
-        try:
-            held = torch.load(io.BytesIO(blob), weights_only=True)
-        except (RuntimeError, EOFError) as error:
-            log.warning("the checkpoint cannot be read; the job starts again", error=str(error))
+        held = self.read(CHECKPOINT)
+        if held is None:
             return None
         if "visits" not in held:
             log.warning("the checkpoint is of an older version; the job starts again")
@@ -88,6 +85,18 @@ class Checkpoints:
         responses = held.get("responses")
         return Checkpoint(held["training"], records, held["step"], held["history"], held["visits"], responses)
 
+    def read(self, name: str) -> dict[str, Any] | None:
+        """What `write` left there, or None if there is nothing that can be read."""
+        blob = self._artifacts.read(name)
+        if blob is None:
+            return None
+        try:
+            held: dict[str, Any] = torch.load(io.BytesIO(blob), weights_only=True)
+        except (RuntimeError, EOFError) as error:
+            log.warning("the checkpoint cannot be read; the job starts again", error=str(error))
+            return None
+        return held
+
     def save_base(self, records: Records) -> None:
         used = int(records["visits"].nonzero()[0].max(initial=-1)) + 1
         self._artifacts.write(BASE, pack_records(records[:used]))
@@ -95,3 +104,8 @@ class Checkpoints:
     def load_base(self, ordinals: int) -> Records | None:
         blob = self._artifacts.read(BASE)
         return None if blob is None else unpack_records(blob, ordinals)
+
+
+def as_tensor(blob: bytes) -> torch.Tensor:
+    """Bytes as a file of tensors takes them."""
+    return torch.from_numpy(np.frombuffer(bytearray(blob), dtype=np.uint8))

@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from app.contracts import Dataset, Label, Task
-from app.contracts.params import ScoreParams
+from app.contracts.params import GrowParams, JobParams
 from app.errors import JobFailed
 from app.store.samples import StoredLabel
 from app.store.state import State
@@ -58,7 +58,7 @@ class JobData:
     skipped_unlabelled: int
 
 
-def load_job_data(state: State, dataset: Dataset, version: int, params: ScoreParams) -> JobData:
+def load_job_data(state: State, dataset: Dataset, version: int, params: JobParams) -> JobData:
     """Reads the labelled train and validation rows of a version, and fixes the labels if none are fixed.
 
     Rows come in the order of their ordinals, so that the same version gives the same batches whatever the
@@ -89,8 +89,14 @@ def load_job_data(state: State, dataset: Dataset, version: int, params: ScorePar
     return JobData(left, cut, "cut", classes, skipped)
 
 
-def require_what_the_policy_needs(params: ScoreParams, data: JobData) -> None:
-    """Raises JobFailed `no_validation`: the validation labels are to be trusted, but there are none."""
+def require_what_the_policy_needs(params: JobParams, data: JobData) -> None:
+    """Raises JobFailed `no_validation`: there is none, or none that the client sent and may be trusted."""
+    if isinstance(params, GrowParams) and data.validation is None:
+        raise JobFailed(
+            "no_validation",
+            "a core grows by what it does for a validation split, and there is none",
+            remedy="Send samples with split validation, or set validation_fraction above 0.",
+        )
     if params.trusted_validation and data.validation_source != "client":
         raise JobFailed(
             "no_validation",
@@ -137,11 +143,12 @@ def _require_classes(train: Rows, dataset: str) -> None:
         raise JobFailed("too_few_classes", f"every labelled train sample of {dataset!r} has the same label")
 
 
-def _held_out(train: Rows, params: ScoreParams, *, by_group: bool) -> NDArray[np.bool_]:
-    """Nothing, unless it is asked for or early stopping needs it: every train sample is to be visited."""
+def _held_out(train: Rows, params: JobParams, *, by_group: bool) -> NDArray[np.bool_]:
+    """Nothing, unless it is asked for or needed: every train sample is to be visited."""
     fraction = params.validation_fraction
     if fraction is None:
-        fraction = 0.1 if params.early_stopping_patience is not None else 0.0
+        needed = isinstance(params, GrowParams) or params.early_stopping_patience is not None
+        fraction = 0.1 if needed else 0.0
     if fraction == 0.0:
         return np.zeros(len(train), dtype=np.bool_)
     return stratified_holdout(

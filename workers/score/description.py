@@ -1,27 +1,22 @@
-"""What a score job's result says of the run."""
+"""What a job's result says of its material and its sets."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.contracts import Lineage, SetVersion
+from app.contracts import SetVersion
 from models.encoders import LoadedClassifier
 from models.encoders.adapters import adapter_values
-from models.training import ScoringRun
-from workers.score.data import JobData
-from workers.score.history import EpochHistory
+from models.gradients import ParameterCoverage
+from workers.score.groundwork import Material
 
 
-def described(
-    data: JobData,
-    classifier: LoadedClassifier,
-    run: ScoringRun,
-    sets: SetVersion,
-    lineage: Lineage,
-    history: EpochHistory,
-) -> dict[str, Any]:
+def described(material: Material, coverage: Mapping[str, Any], sets: SetVersion) -> dict[str, Any]:
+    """The part of a result that tells what the job worked on and where its samples went."""
+    data, lineage = material.data, material.lineage
     return {
         "set_version": sets.version,
         "sets": sets.sizes,
@@ -31,20 +26,20 @@ def described(
         "validation_samples": 0 if data.validation is None else len(data.validation),
         "validation_source": data.validation_source,
         "skipped_unlabelled": data.skipped_unlabelled,
-        "epochs": history.epochs,
         "lineage": lineage.id,
         "model_revision": lineage.revision,
-        "coverage": _coverage(classifier, run),
+        "data_version": material.version,
+        "coverage": coverage,
     }
 
 
-def _coverage(classifier: LoadedClassifier, run: ScoringRun) -> dict[str, Any]:
+def coverage_told(classifier: LoadedClassifier, coverage: Sequence[ParameterCoverage]) -> dict[str, Any]:
     """What the gradient norms are over: every trainable parameter, by rule, and what does not train."""
-    covered = sum(math.prod(parameter.shape) for parameter in run.coverage)
+    covered = sum(math.prod(parameter.shape) for parameter in coverage)
     return {
-        "parameters": len(run.coverage),
+        "parameters": len(coverage),
         "values": covered,
         "frozen_values": sum(parameter.numel() for parameter in classifier.model.parameters()) - covered,
         "adapter_values": adapter_values(classifier.model),
-        "rules": dict(Counter(parameter.rule for parameter in run.coverage)),
+        "rules": dict(Counter(parameter.rule for parameter in coverage)),
     }

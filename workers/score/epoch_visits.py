@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from app.store.deltas import VISIT, LineageDeltas, visit_rows
 from app.store.records import Visits
+from workers.score.checkpoint import as_tensor
 
 
 class EpochVisits:
@@ -23,18 +23,23 @@ class EpochVisits:
     def __init__(
         self, deltas: LineageDeltas, *, run: int, fence: int, job: str, state: dict[str, Any] | None = None
     ) -> None:
-        held = state or {"epoch": 0, "files": [], "visits": torch.empty(0, dtype=torch.uint8)}
         self._deltas = deltas
         self._run = run
         self._fence = fence
         self._job = job
-        self._epoch = int(held["epoch"])
-        self._files: list[str] = list(held["files"])
-        self._parts: list[NDArray[np.void]] = [np.frombuffer(held["visits"].numpy().tobytes(), dtype=VISIT)]
+        self._epoch = 0
+        self._files: list[str] = []
+        self._parts: list[NDArray[np.void]] = []
+        if state is not None:
+            self.load_state(state)
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self._epoch = int(state["epoch"])
+        self._files = list(state["files"])
+        self._parts = [np.frombuffer(state["visits"].numpy().tobytes(), dtype=VISIT)]
 
     def state(self) -> dict[str, Any]:
-        visits = torch.from_numpy(np.frombuffer(bytearray(self._kept().tobytes()), dtype=np.uint8))
-        return {"epoch": self._epoch, "files": list(self._files), "visits": visits}
+        return {"epoch": self._epoch, "files": list(self._files), "visits": as_tensor(self._kept().tobytes())}
 
     def add(self, epoch: int, visits: Visits, *, at: int) -> None:
         self._epoch = epoch
@@ -48,6 +53,14 @@ class EpochVisits:
     def close(self, shards: Iterable[int]) -> None:
         """Ends the run, after its final write to these shards."""
         self._deltas.close_run(self._run, self._fence, job=self._job, epochs=self._files, shards=shards)
+
+    def stored_next(self) -> NDArray[np.void]:
+        """The visits that `end_epoch` would store, of dtype VISIT."""
+        return self._kept()
+
+    def forget(self) -> None:
+        """Drops the visits of an epoch that is not to count."""
+        self._parts.clear()
 
     def end_broken_epoch(self) -> None:
         """An epoch that broke off counts as far as it went."""

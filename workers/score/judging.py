@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.contracts.params import ScoreParams
+from app.contracts.params import JobParams, ScoreParams
 from models.noise import Judged, NoiseEstimate, Reviewed, Trusted, estimate_noise, folds_of
 from models.noise.estimate import LEAST_JUDGED
 from models.selection import (
@@ -56,39 +56,69 @@ def judge(
     evidence: Evidence, params: ScoreParams, validation: Validation | None, reviewed: Reviewed | None
 ) -> Judgement:
     """Sorts n samples by the job's policy; under `robust`, estimates first whose label is wrong."""
-    suggested = np.full(len(evidence), -1, dtype=np.int32)
-    told: dict[str, Any] = {}
+    policy = policy_of(params)
     if params.policy == "robust":
-        estimate = _estimate(evidence, params, validation, reviewed)
+        known = know(evidence, params, validation, reviewed)
+        return known.judgement(policy.assign(known.evidence))
+    nothing = np.full(len(evidence), np.nan), np.full(len(evidence), -1, dtype=np.int32)
+    return Judgement(policy.assign(evidence), *nothing, {})
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of the labels of n samples, and from whom; estimate: None of too few."""
+
+    evidence: Evidence
+    estimate: NoiseEstimate | None
+    reviews: int
+
+    def judgement(self, assignment: Assignment) -> Judgement:
+        """With what the job's result tells of it."""
+        probability, estimate = self.evidence.noise_probability, self.estimate
+        noise = assignment.sets == SET_CODES["noise"]
+        called = probability[noise & (assignment.reasons == REASON_CODES["mislabelled"])]
+        told: dict[str, Any] = {"basis": None}
+        suggested = np.full(len(probability), -1, dtype=np.int32)
         if estimate is not None:
+            told = {
+                "basis": estimate.basis,
+                "rate": estimate.rate,
+                "rate_range": [estimate.least, estimate.most],
+            }
             suggested = estimate.suggested.astype(np.int32)
-        evidence = _known(evidence, estimate, validation, reviewed)
-        assignment = policy_of(params).assign(evidence)
-        told = _told(estimate, evidence, assignment, reviewed) | dict(assignment.told)
-    else:
-        assignment = policy_of(params).assign(evidence)
-    return Judgement(assignment, evidence.noise_probability, suggested, told)
+        told |= {
+            "called": len(called),
+            "expected_precision": float(called.mean()) if len(called) else None,
+            "reviews": self.reviews,
+        }
+        return Judgement(assignment, probability, suggested, told | dict(assignment.told))
 
 
-def _known(
+def know(
     evidence: Evidence,
-    estimate: NoiseEstimate | None,
+    params: JobParams,
     validation: Validation | None,
     reviewed: Reviewed | None,
-) -> Evidence:
-    """What is known of the labels. A person's verdict is the last word, also where nothing else is known."""
+    heard: NDArray[np.float64] | None = None,
+) -> Known:
+    """Estimates whose label is wrong. A person's verdict is the last word, also where nothing else is known.
+
+    heard: one more voice, see `estimate_noise`.
+    """
+    estimate = _estimate(evidence, params, validation, reviewed, heard)
     if estimate is not None:
         evidence = replace(evidence, noise_probability=estimate.probability, suspicion=estimate.suspicion)
     if validation is not None:
         evidence = replace(evidence, checks=Checks(validation.embedding, validation.labels))
     if reviewed is None:
-        return evidence
+        return Known(evidence, estimate, 0)
     probability, suspicion = evidence.noise_probability.copy(), evidence.suspicion.copy()
-    confirmed = np.zeros(len(evidence), dtype=bool)
+    verdicts = np.zeros(len(evidence), dtype=np.int8)
     probability[reviewed.positions] = reviewed.wrong
     suspicion[reviewed.positions] = np.where(reviewed.wrong, suspicion.max() + 1.0, suspicion.min() - 1.0)
-    confirmed[reviewed.positions] = ~reviewed.wrong
-    return replace(evidence, noise_probability=probability, suspicion=suspicion, confirmed=confirmed)
+    verdicts[reviewed.positions] = np.where(reviewed.wrong, -1, 1)
+    evidence = replace(evidence, noise_probability=probability, suspicion=suspicion, verdicts=verdicts)
+    return Known(evidence, estimate, len(reviewed.positions))
 
 
 def policy_of(params: ScoreParams) -> Policy:
@@ -105,7 +135,11 @@ def policy_of(params: ScoreParams) -> Policy:
 
 
 def _estimate(
-    evidence: Evidence, params: ScoreParams, validation: Validation | None, reviewed: Reviewed | None
+    evidence: Evidence,
+    params: JobParams,
+    validation: Validation | None,
+    reviewed: Reviewed | None,
+    heard: NDArray[np.float64] | None,
 ) -> NoiseEstimate | None:
     """In the order of the ids, so that no other order of the samples can show; None of too few."""
     if evidence.embedding is None or len(evidence) < LEAST_JUDGED:
@@ -120,7 +154,8 @@ def _estimate(
         folds = folds_of(drawn([validation.ids[i] for i in order.tolist()], params.seed))
         trusted = Trusted(validation.embedding[order], validation.labels[order], folds)
     told = None if reviewed is None else _in_order(reviewed, back)
-    found = estimate_noise(judged, trusted, told, seed=params.seed)
+    voice = None if heard is None else heard[by_id]
+    found = estimate_noise(judged, trusted, told, heard=voice, seed=params.seed)
     return replace(
         found,
         probability=found.probability[back],
@@ -133,22 +168,3 @@ def _in_order(reviewed: Reviewed, back: Ints) -> Reviewed:
     positions = back[reviewed.positions]
     order = np.argsort(positions)
     return Reviewed(positions[order], reviewed.wrong[order])
-
-
-def _told(
-    estimate: NoiseEstimate | None, evidence: Evidence, assignment: Assignment, reviewed: Reviewed | None
-) -> dict[str, Any]:
-    noise = assignment.sets == SET_CODES["noise"]
-    called = evidence.noise_probability[noise & (assignment.reasons == REASON_CODES["mislabelled"])]
-    told: dict[str, Any] = {"basis": None}
-    if estimate is not None:
-        told = {
-            "basis": estimate.basis,
-            "rate": estimate.rate,
-            "rate_range": [estimate.least, estimate.most],
-        }
-    return told | {
-        "called": len(called),
-        "expected_precision": float(called.mean()) if len(called) else None,
-        "reviews": 0 if reviewed is None else len(reviewed.positions),
-    }

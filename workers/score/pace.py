@@ -13,10 +13,19 @@ WINDOW_STEPS = 50
 class Pace:
     """Measured over the last steps of this attempt, so that a resumed job does not count what it skipped."""
 
-    def __init__(self, step: int, total_steps: int) -> None:
+    def __init__(self, step: int, total_steps: int, phase: str = "training") -> None:
+        self.phase = phase
         self._step = step
         self._total = total_steps
         self._recent: deque[tuple[float, int]] = deque([(time.monotonic(), 0)], maxlen=WINDOW_STEPS + 1)
+
+    @property
+    def done(self) -> int:
+        return self._step
+
+    def go_to(self, step: int) -> None:
+        """Where an earlier attempt was."""
+        self._step = step
 
     def add(self, step: int, samples: int) -> None:
         self._step = step
@@ -28,7 +37,7 @@ class Pace:
         samples = sum(count for _, count in list(self._recent)[1:])
         known = steps > 0 and seconds > 0
         return Progress(
-            phase="training",
+            phase=self.phase,
             step=self._step,
             total_steps=self._total,
             fraction=round(0.98 * self._step / self._total, 4) if self._total else 0.0,

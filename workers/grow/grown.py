@@ -1,0 +1,93 @@
+"""What a grow job has come to after a round: kept in a file, from which any later attempt goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from app.store.records import Records
+from models.selection import Growth
+from workers.score.book import pack_records, unpack_records
+from workers.score.checkpoint import Checkpoints, as_tensor
+
+GROWN = "grown.pt"
+
+
+@dataclass
+class Hearing:
+    """What models said of samples that they were not trained on: sums (n, classes) of log probabilities,
+    and of how many models (n,)."""
+
+    sums: NDArray[np.float32]
+    times: NDArray[np.int64]
+
+    @classmethod
+    def of_nothing(cls, count: int, classes: int) -> Hearing:
+        return cls(np.zeros((count, classes), np.float32), np.zeros(count, np.int64))
+
+    def add(self, positions: NDArray[np.int64], logits: NDArray[np.float32]) -> None:
+        shifted = logits - logits.max(axis=1, keepdims=True)
+        self.sums[positions] += shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        self.times[positions] += 1
+
+    def means(self) -> NDArray[np.float64]:
+        """(n, classes) mean log probabilities; NaN for samples that no model spoke of."""
+        with np.errstate(invalid="ignore"):
+            times = np.where(self.times > 0, self.times, np.nan)
+            return np.asarray(self.sums / times[:, None], dtype=np.float64)
+
+
+@dataclass
+class Grown:
+    """After `turn` rounds. growth: with the core of the next round. told: of the labels, for
+    the result, and coverage of the gradient norms.
+    visits: samples trained on and measured; steps, seconds: spent. files: of the visits so far. records: the
+    scores, None before the first round."""
+
+    growth: Growth
+    hearing: Hearing
+    turn: int = 0
+    rounds: list[dict[str, Any]] = field(default_factory=list)
+    told: dict[str, Any] = field(default_factory=dict)
+    coverage: dict[str, Any] = field(default_factory=dict)
+    caution: float = 0.0
+    visits: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+    files: dict[str, Any] | None = None
+    records: Records | None = None
+
+    def save(self, checkpoints: Checkpoints) -> None:
+        growth, records = self.growth, self.records
+        held = {
+            "core": torch.from_numpy(growth.core),
+            "doubted": torch.from_numpy(growth.doubted),
+            "noise": torch.from_numpy(growth.noise),
+            "sums": torch.from_numpy(self.hearing.sums),
+            "times": torch.from_numpy(self.hearing.times),
+            "records": None if records is None else as_tensor(pack_records(records)),
+            "files": self.files,
+            "plain": {name: getattr(self, name) for name in _PLAIN},
+        }
+        checkpoints.write(GROWN, held, round=self.turn)
+
+    @classmethod
+    def load(cls, checkpoints: Checkpoints, ordinals: int) -> Grown | None:
+        held = checkpoints.read(GROWN)
+        if held is None:
+            return None
+        records = held["records"]
+        return cls(
+            Growth(held["core"].numpy(), held["doubted"].numpy(), held["noise"].numpy()),
+            Hearing(held["sums"].numpy(), held["times"].numpy()),
+            files=held["files"],
+            records=None if records is None else unpack_records(records.numpy().tobytes(), ordinals),
+            **held["plain"],
+        )
+
+
+_PLAIN = ("turn", "rounds", "told", "coverage", "caution", "visits", "steps", "seconds")

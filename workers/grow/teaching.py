@@ -1,0 +1,166 @@
+"""One model taught by one part of the samples: how well it does, and what it says of all others."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from app.logs import get_logger
+from models.evaluation import classification_metrics, predict_logits
+from models.gradients import ParameterCoverage
+from models.noise import temperature
+from models.signals import VisitSignals
+from models.training import ScoringRun, pick_device
+from workers.lease import JobInterrupted
+from workers.score.configuration import training_config
+from workers.score.epoch_visits import EpochVisits
+from workers.score.groundwork import Groundwork, Material
+from workers.score.pace import Pace
+from workers.score.recording import naming, visits_of
+
+TAUGHT = "taught.pt"
+TEMPERATURES = tuple(np.geomspace(0.05, 50, 31).tolist())
+Ints = NDArray[np.int64]
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Taught:
+    """others: (m,) the samples that did not teach; logits: (m, classes) what the model says of them,
+    as sure as it is right on validation. validation: its metrics. coverage: of the gradient norms."""
+
+    others: Ints
+    logits: NDArray[np.float32]
+    validation: dict[str, Any]
+    coverage: tuple[ParameterCoverage, ...]
+
+
+class Teaching:
+    """A round's lessons, one after the other, resumable within each."""
+
+    def __init__(
+        self, ground: Groundwork, material: Material, visits: EpochVisits, pace: Pace, *, turn: int
+    ) -> None:
+        self._ground = ground
+        self._material = material
+        self._visits = visits
+        self._pace = pace
+        self._turn = turn
+        self._done: dict[str, dict[str, Any]] = {}
+        self._left: dict[str, Any] = {}
+        self._resume()
+
+    def teach(self, lesson: str, positions: Ints, epochs: int, *, recording: bool) -> Taught:
+        """Trains the model, as it was loaded, on the samples at these positions (k,).
+
+        recording: the visits of the last epoch count, and all other samples are visited once after it. Raises
+        what the lease raises; an interrupted lesson goes on where it was.
+        """
+        train = self._material.train
+        others = np.setdiff1d(np.arange(len(train)), positions)
+        config = training_config(self._ground.params, epochs=epochs)
+        classifier = self._ground.load_model(len(self._material.data.classes))
+        run = ScoringRun(classifier, train.take(positions), None, config, pick_device())
+        held = self._done.get(lesson)
+        if held is not None:
+            logits = held["logits"].numpy()
+            return Taught(others, logits, held["validation"], run.coverage)
+        measured = self._go_on(lesson, run)
+        try:
+            left = others if recording else None
+            for batches in self._steps(run, positions, left, epochs, measured):
+                measured = batches
+                self._ground.lease.check(self._pace.progress())
+                if self._ground.checkpoints.due():
+                    self._save(lesson, run, measured)
+            taught = self._look_back(run, classifier.model, others)
+        except JobInterrupted:
+            self._save(lesson, run, measured)
+            raise
+        self._done[lesson] = {"logits": torch.from_numpy(taught.logits), "validation": taught.validation}
+        self._save()
+        return taught
+
+    def _steps(
+        self, run: ScoringRun, positions: Ints, others: Ints | None, epochs: int, measured: int
+    ) -> Iterator[int]:
+        """After each step: how many batches of the others have been measured."""
+        rows = self._material.data.train
+        with naming(rows, positions):
+            for result in run.steps():
+                if others is not None and result.epoch == epochs - 1:
+                    self._record(result.signals, positions)
+                self._pace.add(self._pace.done + 1, len(result.signals))
+                yield 0
+        if others is None or not len(others):
+            return
+        with naming(rows, others):
+            for signals in run.measure(self._material.train.take(others), start=measured):
+                self._record(signals, others)
+                self._pace.add(self._pace.done + 1, len(signals))
+                measured += 1
+                yield measured
+
+    def _record(self, signals: VisitSignals, positions: Ints) -> None:
+        visits = visits_of(signals, self._material.data.train, positions[signals.positions])
+        self._visits.add(self._turn - 1, visits, at=int(time.time()))
+
+    def _look_back(self, run: ScoringRun, model: Any, others: Ints) -> Taught:
+        material, size = self._material, self._ground.params.per_device_train_batch_size
+        validation = material.validation
+        assert validation is not None
+
+        def said_of(tokens: Any) -> NDArray[np.float32]:
+            return predict_logits(
+                model,
+                tokens,
+                batch_size=size,
+                autocast_dtype=run.autocast_dtype,
+                on_batch=self._ground.lease.check,
+            )
+
+        on_validation = said_of(validation.tokens)
+        metrics = classification_metrics(on_validation, validation.labels)
+        sureness = temperature(on_validation.astype(np.float64), validation.labels, TEMPERATURES)
+        said = np.zeros((0, len(material.data.classes)), np.float32)
+        if len(others):
+            said = said_of(material.train.take(others).tokens) * np.float32(sureness)
+        return Taught(others, said, asdict(metrics), run.coverage)
+
+    # -- where it can go on --------------------------------------------------------------------------------
+    def _resume(self) -> None:
+        held = self._ground.checkpoints.read(TAUGHT)
+        if held is None or held["round"] != self._turn:
+            return
+        self._done, self._left = held["done"], held["left"]
+        self._visits.load_state(held["visits"])
+        self._pace.go_to(held["step"])
+        log.info("round resumes", round=self._turn, lesson=self._left.get("lesson"))
+
+    def _go_on(self, lesson: str, run: ScoringRun) -> int:
+        if self._left.get("lesson") != lesson:
+            return 0
+        run.load_state_dict(self._left["training"])
+        return int(self._left["measured"])
+
+    def _save(self, lesson: str = "", run: ScoringRun | None = None, measured: int = 0) -> None:
+        """Saves work, but nothing depends on it: on a full disk what was saved before stays."""
+        left = {"lesson": lesson, "measured": measured}
+        held = {
+            "round": self._turn,
+            "done": self._done,
+            "left": left if run is None else left | {"training": run.state_dict()},
+            "visits": self._visits.state(),
+            "step": self._pace.done,
+        }
+        try:
+            self._ground.checkpoints.write(TAUGHT, held, round=self._turn, lesson=lesson or "between")
+        except OSError as error:
+            log.warning("no checkpoint could be written", round=self._turn, error=str(error))
+            self._ground.checkpoints.postpone()

@@ -1,0 +1,213 @@
+"""What every job that trains and scores does before, around and after its training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from app.contracts import Dataset, Lineage, Progress, SetVersion
+from app.contracts.params import JobParams
+from app.errors import Conflict, NotFound, StaleWorker
+from app.logs import get_logger
+from app.settings import Settings
+from app.store.artifacts import ArtifactStore
+from app.store.layout import SHARD_RECORDS
+from app.store.model_places import find_model
+from app.store.records import Records
+from app.store.sets import Placement
+from app.store.state import State
+from models.batching import LabelledTexts, tokenize
+from models.encoders import LoadedClassifier, load_classifier
+from models.encoders.adapters import LoraSettings, add_lora
+from models.gradients.native import use_kernels
+from workers.lease import JobLease
+from workers.score.book import ScoreBook
+from workers.score.checkpoint import Checkpoints
+from workers.score.data import JobData, Rows, load_job_data, require_what_the_policy_needs
+from workers.score.epoch_visits import EpochVisits
+from workers.score.lineages import open_lineage
+from workers.score.room import when_there_is_room
+from workers.score.seen import Seen, look
+from workers.score.sets import publish_sets
+from workers.score.settled import settled_records, unsettled_shards
+
+T = TypeVar("T")
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a job works on. version: of the samples. classifier: as it was loaded. run: its number in the
+    lineage."""
+
+    dataset: Dataset
+    version: int
+    data: JobData
+    classifier: LoadedClassifier
+    lineage: Lineage
+    run: int
+    train: LabelledTexts
+    validation: LabelledTexts | None
+    seen: Seen
+
+
+class Groundwork:
+    """The state, the lease and the parameters of a job, and what it does with them."""
+
+    def __init__(self, state: State, settings: Settings, lease: JobLease, params: JobParams) -> None:
+        self.state = state
+        self.settings = settings
+        self.lease = lease
+        self.claim = lease.claim
+        self.params = params
+        self.artifacts = ArtifactStore(settings.data_url, self.claim.job.id)
+        self.checkpoints = Checkpoints(self.artifacts, settings.checkpoint_seconds)
+
+    def prepare(self) -> Material:
+        """Everything until the first step. Raises what the lease raises, and what the client can act on."""
+        self.phase("loading")
+        dataset = self._dataset()
+        self.hold(dataset)
+        version = self.state.samples.pin(dataset, self.claim.job.id)
+        data = load_job_data(self.state, dataset, version, self.params)
+        require_what_the_policy_needs(self.params, data)
+        classifier = self.load_model(len(data.classes))
+        lineage, run = self.when_free(
+            lambda: open_lineage(self.state, dataset, self.claim, self.params, classifier)
+        )
+        self.phase("tokenizing")
+        train = self._tokenized(classifier, data.train)
+        validation = None if data.validation is None else self._tokenized(classifier, data.validation)
+        seen = look(self.params, classifier, data, train, validation, self.artifacts, self.lease)
+        use_kernels(self.settings.cpu_kernels)
+        return Material(dataset, version, data, classifier, lineage, run, train, validation, seen)
+
+    def phase(self, phase: str, *, step: int = 0, total: int = 0) -> None:
+        fraction = 0.98 if total else 0.0
+        self.lease.check(Progress(phase=phase, step=step, total_steps=total, fraction=fraction))
+
+    def hold(self, dataset: Dataset) -> None:
+        """Registers this worker as the one that writes; again, where the server lost its tail.
+
+        Raises:
+            StaleWorker: the job is another worker's by now.
+        """
+        self.lease.hold()
+        self.state.datasets.take_fence(dataset.uid, self.claim.token)
+
+    def when_free(self, write: Callable[[], T]) -> T:
+        """Writes to the dataset; waits while another process writes to it, or died while it did.
+
+        A server that goes back to before the write has forgotten who writes: then it is written again.
+        """
+        while True:
+            try:
+                return write()
+            except Conflict as error:
+                if error.code != "dataset_busy":
+                    raise
+                log.info("the job waits for whoever writes samples", detail=error.detail)
+                self.lease.check()
+
+    def load_model(self, classes: int) -> LoadedClassifier:
+        place = find_model(self.claim.job.model, self.settings)
+        classifier = load_classifier(
+            place.source,
+            num_labels=classes,
+            seed=self.params.seed,
+            config_overrides=self.params.model_config_,
+            local_files_only=place.local,
+        )
+        if self.params.peft is not None:
+            adapters = LoraSettings(**self.params.peft.model_dump(exclude={"method"}))
+            add_lora(classifier.model, adapters, seed=self.params.seed)
+        return classifier
+
+    def open_book(self, material: Material, ordinals: int, records: Records | None) -> ScoreBook:
+        """The book with these records of a checkpoint; without one, with those that the job first found.
+
+        ordinals: how many the dataset has given out.
+        """
+        dataset, lineage, run = material.dataset, material.lineage, material.run
+        unsettled = unsettled_shards(self.state, dataset, lineage.id, ordinals, run)
+        if records is None:
+            records = self._base(dataset, lineage, run, ordinals, unsettled)
+        book = ScoreBook(
+            self.state,
+            dataset_uid=dataset.uid,
+            lineage=lineage.id,
+            fence=self.claim.token,
+            run=run,
+            records=records,
+            hold=lambda: self.hold(dataset),
+        )
+        book.touch((material.data.train.ordinals // SHARD_RECORDS).tolist())
+        book.touch(unsettled)
+        return book
+
+    def open_visits(self, material: Material, state: dict[str, Any] | None) -> EpochVisits:
+        """The visits that are not stored yet, as a checkpoint left them, or none."""
+        return EpochVisits(
+            self.state.archive.of_dataset(material.dataset).deltas(material.lineage.id),
+            run=material.run,
+            fence=self.claim.token,
+            job=self.claim.job.id,
+            state=state,
+        )
+
+    def publish(
+        self, material: Material, placement: Placement, turn: Mapping[str, Any] | None = None
+    ) -> SetVersion:
+        """Makes the placement the current version, once; turn: see `publish_sets`."""
+        dataset = material.dataset
+
+        def publish() -> SetVersion:
+            return publish_sets(
+                self.state, dataset, self.claim, material.lineage.id, self.params, placement, turn
+            )
+
+        def as_the_one_who_writes() -> SetVersion:
+            try:
+                return publish()
+            except StaleWorker:
+                self.hold(dataset)
+                return publish()
+
+        return self.when_free(as_the_one_who_writes)
+
+    def close_run(self, book: ScoreBook, visits: EpochVisits) -> None:
+        """Makes Redis and the files agree on what the run came to."""
+        when_there_is_room(self.lease, visits.end_broken_epoch)
+        book.close()
+        when_there_is_room(self.lease, lambda: visits.close(book.touched))
+
+    def _dataset(self) -> Dataset:
+        dataset = self.state.datasets.by_uid(self.claim.dataset_uid)
+        if dataset is None:
+            raise NotFound("unknown_dataset", "the dataset was deleted while the job waited")
+        return dataset
+
+    def _tokenized(self, classifier: LoadedClassifier, rows: Rows) -> LabelledTexts:
+        tokens = tokenize(
+            classifier.tokenizer,
+            rows.texts,
+            rows.text_pairs,
+            classifier.clamp_length(self.params.max_length),
+            on_chunk=lambda _: self.lease.check(),
+        )
+        return LabelledTexts(tokens, rows.labels)
+
+    def _base(
+        self, dataset: Dataset, lineage: Lineage, run: int, ordinals: int, unsettled: set[int]
+    ) -> Records:
+        """The records that the job first found: kept by its first attempt, or settled now.
+
+        Without them no later attempt could tell old visits from new ones.
+        """
+        kept = self.checkpoints.load_base(ordinals)
+        if kept is not None:
+            return kept
+        records = settled_records(self.state, dataset, lineage.id, ordinals, unsettled, run=run)
+        when_there_is_room(self.lease, lambda: self.checkpoints.save_base(records))
+        return records

@@ -41,7 +41,7 @@ REMEDIES: dict[str, str] = {
     "dataset_busy": "Another writer holds the dataset; send the request again.",
     # jobs
     "unknown_job": "Check the id; jobs are listed at GET /v1/jobs.",
-    "unknown_kind": "Use a job kind of this version: score.",
+    "unknown_kind": "Use a job kind of this version: score or grow.",
     "unknown_model": "Put the model's folder under <data dir>/models, or name it in GRADSIFT_ALLOWED_MODELS.",
     "model_not_allowed": "Name the folder or hub model in GRADSIFT_ALLOWED_MODELS.",
     "webhook_unavailable": "Leave `webhook` out and poll the job or read its events.",

@@ -175,7 +175,7 @@ def service() -> Iterator[Service]:
 
 class TestHelp:
     COMMANDS = (
-        *("up", "serve", "worker", "submit", "score", "watch"),
+        *("up", "serve", "worker", "submit", "score", "grow", "watch"),
         *("cancel", "jobs", "sets", "export", "version"),
     )
 
@@ -421,6 +421,29 @@ class TestJobs:
         output, _ = watch.communicate(timeout=60)
         assert watch.returncode == 0
         assert output == f"{job_id} succeeded\n3 core, 2 edge, 1 noise\n"
+
+    def test_grow_starts_a_job_of_its_kind_and_watches_it(self, service: Service) -> None:
+        service.submitted("grows")
+        options = ("--param", "initial_fraction=0.2", "--param", "max_rounds=3", "--model", "demo", "--watch")
+        grow = cli_process("grow", "grows", *options, **service.env)
+        assert grow.stdout is not None
+        job_id = grow.stdout.readline().strip()
+        claim = service.claim()
+        assert (claim.job.id, claim.job.kind, claim.job.model) == (job_id, "grow", "demo")
+        asked = {name: claim.job.params[name] for name in ("initial_fraction", "max_rounds")}
+        assert asked == {"initial_fraction": 0.2, "max_rounds": 3}
+        service.state.jobs.end(claim, JobState.SUCCEEDED, progress=Progress(fraction=1.0))
+        output, _ = grow.communicate(timeout=60)
+        assert grow.returncode == 0
+        assert output == f"{job_id} succeeded\n"
+        _, output, _ = service.cli("jobs", "--dataset", "grows")
+        assert output.splitlines()[1].split("\t")[:2] == [job_id, "grow"]
+
+    def test_grow_knows_no_parameters_of_score(self, service: Service) -> None:
+        service.submitted("grows-not")
+        code, output, errors = service.cli("grow", "grows-not", "--param", "alignment_steps=5")
+        assert (code, output) == (1, "")
+        assert "/params/alignment_steps" in errors
 
     def test_a_failed_job_says_why(self, service: Service) -> None:
         service.submitted("fails")

@@ -95,6 +95,13 @@ def test_problems_are_described_by_what_is_sent(document: dict[str, Any]) -> Non
     assert "ProblemItem" in schemas
 
 
+def test_the_params_of_every_kind_of_job_are_described(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    for model in ("JobIn", "JobOut"):
+        named = {kind["$ref"].rpartition("/")[2] for kind in schemas[model]["properties"]["params"]["anyOf"]}
+        assert named == {"ScoreParams", "GrowParams"}, model
+
+
 def test_success_is_declared_with_its_content(operations: dict[tuple[str, str], dict[str, Any]]) -> None:
     for route, operation in operations.items():
         success = {

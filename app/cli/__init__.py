@@ -33,6 +33,7 @@ for command in (
     parts.worker,
     samples.submit,
     jobs.score,
+    jobs.grow,
     jobs.watch,
     jobs.cancel,
     jobs.jobs,

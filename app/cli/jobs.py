@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from app.client import Client, Json
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job.")]
+Watch = Annotated[bool, typer.Option("--watch", help="Follow the job to its end.")]
 
 
 def score(
     dataset: Annotated[str, typer.Argument(help="Dataset whose train samples are scored.")],
     model: Model = None,
     param: Params = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Follow the job to its end.")] = False,
+    watch: Watch = False,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
 ) -> None:
@@ -31,11 +32,22 @@ def score(
 
     Example: gradsift score reviews --param num_train_epochs=2 --param core_fraction=0.3 --watch
     """
-    params = read_params(param)
-    with connect(url, api_key) as client:
-        job_id = start_score(client, dataset, model, params)
-        if watch:
-            raise typer.Exit(watch_job(client, job_id))
+    _run("score", dataset, model, read_params(param), connect(url, api_key), follow=watch)
+
+
+def grow(
+    dataset: Annotated[str, typer.Argument(help="Dataset whose core is grown.")],
+    model: Model = None,
+    param: Params = None,
+    watch: Watch = False,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+) -> None:
+    """Start a grow job: train on a small core, and take in more samples round by round while that helps.
+
+    Example: gradsift grow reviews --param initial_fraction=0.1 --param max_rounds=4 --watch
+    """
+    _run("grow", dataset, model, read_params(param), connect(url, api_key), follow=watch)
 
 
 def watch(job: JobId, url: Url = DEFAULT_URL, api_key: ApiKey = None) -> None:
@@ -83,9 +95,18 @@ def jobs(
     print_table(["job", "kind", "dataset", "state", "done", "created"], rows, empty="no jobs")
 
 
-def start_score(client: Client, dataset: str, model: str | None, params: dict[str, Any]) -> str:
+def _run(
+    kind: str, dataset: str, model: str | None, params: dict[str, Any], client: Client, *, follow: bool
+) -> None:
+    with client:
+        job_id = start_job(client, kind, dataset, model, params)
+        if follow:
+            raise typer.Exit(watch_job(client, job_id))
+
+
+def start_job(client: Client, kind: str, dataset: str, model: str | None, params: dict[str, Any]) -> str:
     """Starts the job and prints its id."""
-    body: dict[str, Any] = {"dataset": dataset, "kind": "score", "params": params}
+    body: dict[str, Any] = {"dataset": dataset, "kind": kind, "params": params}
     if model is not None:
         body["model"] = model
     job_id = str(client.create_job(body)["id"])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.jobs import start_score, watch_job
+from app.cli.jobs import start_job, watch_job
 from app.cli.options import DEFAULT_URL, ApiKey, Model, Params, Url, connect, read_params
 from app.cli.outcome import FAILED, PARTLY, SUCCEEDED, note
 
@@ -65,7 +65,7 @@ def submit(
     with connect(url, api_key) as client, SampleFile(file, columns, task is TaskName.relevance) as samples:
         outcome = _send(client, dataset, task, samples)
         if score and outcome != FAILED:
-            job_id = start_score(client, dataset, model, params)
+            job_id = start_job(client, "score", dataset, model, params)
             outcome = watch_job(client, job_id) or outcome if watch else outcome
     raise typer.Exit(outcome)
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from app.contracts import Job, JobKind, JobState
-from app.contracts.params import ScoreParams
+from app.contracts.params import JobParams
 from app.errors import Conflict, Invalid
 from app.services.cursors import Position, decode_cursor, encode_cursor
 from app.services.datasets import train_counts
@@ -34,7 +34,7 @@ def create_job(
     dataset_name: str,
     kind: JobKind,
     model: str,
-    params: ScoreParams,
+    params: JobParams,
     webhook: str | None,
     idempotency_key: str | None,
 ) -> tuple[Job, bool]:

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from app.contracts import JobError, JobState, Progress
+from app.contracts import JobError, JobKind, JobState, Progress
+from app.contracts.params import GrowParams, JobParams, ScoreParams
 from app.services.cursors import encode_cursor
 from app.services.jobs import JobsCursor
 from app.store.artifacts import ArtifactStore
@@ -123,11 +124,12 @@ def test_numbers_that_are_not_finite(ready: Api, number: str) -> None:
         ({"dataset": "../d"}, "unknown_dataset", 404),
         ({"dataset": None}, "invalid_request", 422),
         ({"dataset": 1}, "invalid_request", 422),
-        ({"kind": "grow"}, "unknown_kind", 422),
+        ({"kind": "train"}, "unknown_kind", 422),
+        ({"kind": "GROW"}, "unknown_kind", 422),
         ({"kind": "SCORE"}, "unknown_kind", 422),
         ({"kind": None}, "invalid_request", 422),
         ({"kind": 1}, "invalid_request", 422),
-        ({"kind": "grow", "dataset": 1}, "invalid_request", 422),
+        ({"kind": "train", "dataset": 1}, "invalid_request", 422),
         ({"model": ""}, "invalid_request", 422),
         ({"model": 5}, "invalid_request", 422),
         ({"model": "x" * 2000}, "invalid_request", 422),
@@ -139,6 +141,88 @@ def test_numbers_that_are_not_finite(ready: Api, number: str) -> None:
 )
 def test_requests_that_are_wrong(ready: Api, change: dict[str, Any], expected: str, status: int) -> None:
     assert code(ready.job(**change), status) == expected
+
+
+# -- params by the kind --------------------------------------------------------------------------------
+def test_a_grow_job_is_recorded_and_shown_with_the_params_of_its_kind(ready: Api) -> None:
+    response = ready.job(kind="grow", params={"initial_fraction": 0.2, "max_visits": 1000})
+    assert response.status_code == 202
+    job = response.json()
+    assert job["kind"] == "grow"
+    assert job["params"] == GrowParams(initial_fraction=0.2, max_visits=1000).model_dump(mode="json")
+    assert (job["params"]["max_rounds"], job["params"]["max_minutes"]) == (5, None)
+    assert ready.http.get(response.headers["Location"]).json() == job
+    claim = ready.player.claim()
+    assert (claim.job.kind, claim.job.params) == (JobKind.GROW, job["params"])
+    assert ready.job(kind="grow", params=job["params"]).status_code == 202, "what is shown can be sent again"
+
+
+@pytest.mark.parametrize(("kind", "of_the_kind"), [("score", ScoreParams), ("grow", GrowParams)])
+@pytest.mark.parametrize("params", [{}, {"params": {}}, {"params": {"seed": 7}}], ids=repr)
+def test_params_that_are_known_to_both_kinds(
+    ready: Api, kind: str, of_the_kind: type[JobParams], params: dict[str, Any]
+) -> None:
+    """Nothing in them but the kind says whose they are."""
+    job = ready.job(kind=kind, **params).json()
+    shown = job["params"]
+    assert shown == of_the_kind.model_validate(params.get("params", {})).model_dump(mode="json")
+    assert [job["params"] for job in listed(ready).json()["items"]] == [shown]
+    assert cancel(ready, job["id"]).json()["params"] == shown
+    assert [then["params"] for _, then in events(ready, job["id"])] == [shown, shown]
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "pointers"),
+    [
+        ("grow", {"alignment_steps": 50}, ["/params/alignment_steps"]),
+        ("grow", {"early_stopping_patience": 2}, ["/params/early_stopping_patience"]),
+        (
+            "grow",
+            {"response": "vector", "projection_dim": 64},
+            ["/params/response", "/params/projection_dim"],
+        ),
+        ("grow", {"policy": "seed"}, ["/params/policy"]),
+        ("grow", {"initial_fraction": 0.6}, ["/params"]),
+        ("grow", {"initial_fraction": 0}, ["/params/initial_fraction"]),
+        ("grow", {"core_fraction": 0.1}, ["/params"]),
+        ("grow", {"max_rounds": 0, "max_minutes": "5"}, ["/params/max_rounds", "/params/max_minutes"]),
+        ("grow", {"peft": {"r": 0}}, ["/params/peft/r"]),
+        ("grow", {"grow": {}}, ["/params/grow"]),
+        ("grow", "fast", ["/params"]),
+        ("grow", None, ["/params"]),
+        ("score", {"initial_fraction": 0.2}, ["/params/initial_fraction"]),
+        ("score", {"max_rounds": 5, "min_gain": 0.01}, ["/params/max_rounds", "/params/min_gain"]),
+        ("score", {"round_patience": 2, "seed": -1}, ["/params/seed", "/params/round_patience"]),
+        ("score", {"max_visits": None, "max_minutes": None}, ["/params/max_visits", "/params/max_minutes"]),
+    ],
+    ids=repr,
+)
+def test_params_of_the_other_kind_are_refused(
+    ready: Api, kind: str, params: Any, pointers: list[str]
+) -> None:
+    response = ready.job(kind=kind, params=params)
+    assert code(response, 422) == "invalid_request"
+    assert [error["pointer"] for error in response.json()["errors"]] == pointers
+    assert ready.http.get("/v1/jobs").json()["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [("train", "no such kind"), (None, "'score' or 'grow'"), (["grow"], "'score' or 'grow'")],
+    ids=repr,
+)
+def test_a_wrong_kind_hides_no_other_error(ready: Api, kind: Any, told: str) -> None:
+    response = ready.job(kind=kind, dataset=1, params={"seed": -1})
+    assert code(response, 422) == "invalid_request"
+    errors = {error["pointer"]: error["detail"] for error in response.json()["errors"]}
+    assert errors.keys() == {"/dataset", "/kind", "/params/seed"}
+    assert told in errors["/kind"]
+
+
+def test_a_kind_that_is_missing(ready: Api) -> None:
+    problem = ready.http.post("/v1/jobs", json={"dataset": "d"}).json()
+    assert (problem["status"], problem["code"]) == (422, "invalid_request")
+    assert problem["errors"] == [{"pointer": "/kind", "detail": "Field required"}]
 
 
 def test_a_dataset_must_be_trainable(api: Api) -> None:
@@ -245,6 +329,7 @@ def test_the_same_key_and_request_give_the_same_job(ready: Api) -> None:
 def test_the_same_key_for_another_request_is_refused(ready: Api) -> None:
     keyed(ready, "k")
     assert code(keyed(ready, "k", params={"seed": 1}), 409) == "idempotency_key_reused"
+    assert code(keyed(ready, "k", kind="grow"), 409) == "idempotency_key_reused"
     assert code(keyed(ready, ""), 422) == "invalid_request"
     assert code(keyed(ready, "k" * 300), 422) == "invalid_request"
 

@@ -28,10 +28,11 @@ CONFUSABLE = 3
 
 @dataclass(frozen=True)
 class Setting:
-    """texts: train, validation and test, one after the other; embedding (n + 500 + test, dim), unit rows.
-    true, given: (n,) labels of the train rows, right and as they are given."""
+    """texts: of train, validation and test, one after the other; embedding: (n + 500 + test, dim) of them,
+    unit rows. true, given: (n,) labels of the train rows, right and as they are given."""
 
     name: str
+    texts: list[tuple[str, str | None]]
     embedding: NDArray[np.float32]
     true: Ints
     given: Ints
@@ -129,7 +130,8 @@ def load_setting(source_name: str, noise: str, seed: int, data: Path, models: Pa
     index = {name: place for place, name in enumerate(names)}
     rows = [*chosen, *validation, *test]
     labels = np.array([index[source.label(row)] for row in rows], dtype=np.int64)
-    embedding = _embedded(source, rows, models, cache / f"{source_name}-{seed}.npy")
+    texts = [(source.prefix + source.text(row), source.pair and source.pair(row)) for row in rows]
+    embedding = _embedded(source, texts, models, cache / f"{source_name}-{seed}.npy")
     true = labels[: len(chosen)]
     if noise == "human":
         given = np.array([index[row["noisy_label"]] for row in chosen], dtype=np.int64)
@@ -137,7 +139,9 @@ def load_setting(source_name: str, noise: str, seed: int, data: Path, models: Pa
         given = _flipped(true, noise, len(names), embedding[: len(chosen)], np.random.default_rng(100 + seed))
     name = source_name if noise == "clean" else f"{source_name} {noise}"
     split = len(chosen) + len(validation)
-    return Setting(name, embedding, true, given, labels[len(chosen) : split], labels[split:], len(names))
+    return Setting(
+        name, texts, embedding, true, given, labels[len(chosen) : split], labels[split:], len(names)
+    )
 
 
 def _read(data: Path, name: str) -> Rows:
@@ -180,14 +184,15 @@ def _flipped(
     return given
 
 
-def _embedded(source: Source, rows: Rows, models: Path, cache: Path) -> NDArray[np.float32]:
+def _embedded(
+    source: Source, texts: list[tuple[str, str | None]], models: Path, cache: Path
+) -> NDArray[np.float32]:
     """As a score job's first look sees them; kept beside the results."""
     if cache.exists():
         return np.asarray(np.load(cache))
     classifier = load_classifier(str(models / source.model), num_labels=2, seed=0, local_files_only=True)
-    texts = [source.prefix + source.text(row) for row in rows]
-    pairs = None if source.pair is None else [source.pair(row) for row in rows]
-    tokens = tokenize(classifier.tokenizer, texts, pairs, source.max_length)
+    pairs = None if source.pair is None else [pair for _, pair in texts]
+    tokens = tokenize(classifier.tokenizer, [text for text, _ in texts], pairs, source.max_length)
     found = mean_embeddings(classifier.model, tokens, batch_size=64)
     cache.parent.mkdir(parents=True, exist_ok=True)
     np.save(cache, found)

@@ -267,7 +267,10 @@ def test_an_attempt_that_comes_again_finds_its_version_made(bench: Bench, make_r
     assert dataset.lineage is not None
     records = bench.state.scores.read_all(dataset.uid, dataset.lineage, 20)
     params = ScoreParams.model_validate(claim.job.params)
-    placement, _ = place(bench.state, dataset, params, records, Seen((0, 1), np.arange(20)))
+    seen = Seen((0, 1), np.arange(20))
+    placement, _ = place(
+        bench.state, dataset, records, seen, lambda known, *_: judge(known, params, None, None)
+    )
     again = publish_sets(bench.state, dataset, claim, dataset.lineage, params, placement)
     assert again.version == 1
     assert [version.version for version in bench.state.sets.versions(dataset)] == [1]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,18 @@ def send(client: Client, dataset: str, setting: Setting) -> None:
     client.put_dataset(dataset, {"task": "classification"})
     for start in range(0, len(rows), ROWS_A_CALL):
         client.send_samples(dataset, rows[start : start + ROWS_A_CALL])
+
+
+def first_rows(setting: Setting, count: int) -> Setting:
+    """With so many of the train rows."""
+    out = np.s_[count : len(setting.given)]
+    return replace(
+        setting,
+        texts=[*setting.texts[:count], *setting.texts[len(setting.given) :]],
+        embedding=np.delete(setting.embedding, out, axis=0),
+        true=setting.true[:count],
+        given=setting.given[:count],
+    )
 
 
 def finished(client: Client, job_id: str) -> dict[str, Any]:
@@ -73,6 +86,7 @@ def main() -> None:
     parser.add_argument("--models", type=Path, required=True, help="folder of the pretrained models")
     parser.add_argument("--source", choices=list(SOURCES), default="news")
     parser.add_argument("--noise", default="human", help="human, symmetric, one_sided, confusable or clean")
+    parser.add_argument("--count", type=int, default=1_500, help="train rows")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("build/quality"))
     parser.add_argument("--param", action="append", default=[], metavar="NAME=JSON")
@@ -81,6 +95,7 @@ def main() -> None:
     setting = load_setting(
         options.source, options.noise, options.seed, options.data, options.models, options.out
     )
+    setting = first_rows(setting, options.count)
     params = {"max_length": source.max_length, "seed": options.seed}
     params |= {name: json.loads(value) for name, _, value in (one.partition("=") for one in options.param)}
     dataset = f"grow-{options.source}-{options.noise}-{options.seed}".replace("_", "-")

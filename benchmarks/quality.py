@@ -31,6 +31,7 @@ NOISE = [
     ("banking", "clean"),
     ("clothing", "clean"),
     ("shopping_zh", "clean"),
+    ("home_depot", "clean"),
 ]
 CORE = [
     ("news", "human"),
@@ -92,9 +93,10 @@ def measure_core(setting: Setting, seed: int, results: Results) -> None:
         which = {"part": "core", "setting": setting.name, "seed": seed, "fraction": fraction}
         if results.has(**which, method="robust, trusted validation"):
             continue
-        for method, core in core_methods(setting, fraction, seed):
+        for method, choose in core_methods(setting, fraction, seed):
             if results.has(**which, method=method):
                 continue
+            core = choose()
             measured = {"accuracy": accuracy(setting, core), "noise": float(setting.wrong[core].mean())}
             results.add(which | {"method": method} | measured)
 

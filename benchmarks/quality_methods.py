@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from cleanlab.rank import get_label_quality_scores
@@ -24,11 +25,12 @@ REVIEWS = 200
 @dataclass(frozen=True)
 class Found:
     """suspicion: (n,). judged: (n,) bool, the rows that count: reviewed ones do not. probability: (n,) that
-    the label is wrong, where the method states one."""
+    the label is wrong, where the method states one. ambiguity: (n,) of the class, likewise."""
 
     suspicion: Floats
     judged: NDArray[np.bool_]
     probability: Floats | None = None
+    ambiguity: Floats | None = None
 
 
 def folds(count: int, seed: int) -> Ints:
@@ -57,7 +59,7 @@ def ours(setting: Setting, seed: int, *, trusted: bool, reviewed: bool) -> Found
     rows = reviewed_rows(setting, seed)
     told = Reviewed(rows, setting.wrong[rows]) if reviewed else None
     found: NoiseEstimate = estimate_noise(judged, split if trusted else None, told, seed=seed)
-    return Found(found.suspicion, _unreviewed(setting, seed, reviewed), found.probability)
+    return Found(found.suspicion, _unreviewed(setting, seed, reviewed), found.probability, found.ambiguity)
 
 
 def _unreviewed(setting: Setting, seed: int, reviewed: bool) -> NDArray[np.bool_]:
@@ -101,38 +103,44 @@ def noise_methods(setting: Setting, seed: int) -> Iterator[tuple[str, Callable[[
 
 
 # -- core ----------------------------------------------------------------------------------------------------
-def core_methods(setting: Setting, fraction: float, seed: int) -> Iterator[tuple[str, Ints]]:
+def core_methods(setting: Setting, fraction: float, seed: int) -> Iterator[tuple[str, Callable[[], Ints]]]:
     """Positions of each method's core. Importance is that of a trained linear probe: the norm of a sample's
     own gradient, which is its EL2N here, since all rows have length 1."""
     count = len(setting.given)
     ids = [f"s{i:06}" for i in range(count)]
-    model = classifier(setting.train_rows, setting.given, 10.0)
-    said = probabilities(model, setting.train_rows, setting.classes)
-    importance = np.linalg.norm(said - np.eye(setting.classes)[setting.given], axis=1)
-    plain = Evidence(ids, setting.given, setting.classes, importance)
-    yield "full", np.arange(count)
-    for draw in range(5):
-        yield f"random, draw {draw}", _core(RandomPolicy(fraction, 10 * seed + draw), plain)
-        yield f"random by label, draw {draw}", _stratified(setting, fraction, 10 * seed + draw)
-    yield "seed (highest S_i)", _core(SeedPolicy(fraction, 0.1), plain)
-    yield "top_k (EL2N by label)", _core(TopKPolicy(fraction), plain)
-    yield "ccs", _core(CcsPolicy(fraction, 0.2, seed), plain)
-    yield "cleanlab, best by label", _cleanest(setting, fraction, seed)
-    for trusted in (False, True):
+
+    @cache
+    def plain() -> Evidence:
+        model = classifier(setting.train_rows, setting.given, 10.0)
+        said = probabilities(model, setting.train_rows, setting.classes)
+        importance = np.linalg.norm(said - np.eye(setting.classes)[setting.given], axis=1)
+        return Evidence(ids, setting.given, setting.classes, importance)
+
+    def robust(trusted: bool) -> Ints:
         found = ours(setting, seed, trusted=trusted, reviewed=False)
         assert found.probability is not None
-        evidence = Evidence(
-            ids,
-            setting.given,
-            setting.classes,
-            importance,
+        assert found.ambiguity is not None
+        evidence = replace(
+            plain(),
             embedding=setting.train_rows,
             noise_probability=found.probability,
             suspicion=found.suspicion,
+            ambiguity=found.ambiguity,
             checks=Checks(setting.validation_rows, setting.validation),
         )
-        name = "robust, trusted validation" if trusted else "robust"
-        yield name, _core(RobustPolicy(fraction, None, seed), evidence)
+        return _core(RobustPolicy(fraction, None, seed), evidence)
+
+    yield "full", lambda: np.arange(count)
+    for draw in range(5):
+        by = 10 * seed + draw
+        yield f"random, draw {draw}", lambda by=by: _core(RandomPolicy(fraction, by), plain())
+        yield f"random by label, draw {draw}", lambda by=by: _stratified(setting, fraction, by)
+    yield "seed (highest S_i)", lambda: _core(SeedPolicy(fraction, 0.1), plain())
+    yield "top_k (EL2N by label)", lambda: _core(TopKPolicy(fraction), plain())
+    yield "ccs", lambda: _core(CcsPolicy(fraction, 0.2, seed), plain())
+    yield "cleanlab, best by label", lambda: _cleanest(setting, fraction, seed)
+    yield "robust", lambda: robust(False)
+    yield "robust, trusted validation", lambda: robust(True)
 
 
 def _core(

@@ -47,13 +47,15 @@ class Reviewed:
 @dataclass(frozen=True)
 class NoiseEstimate:
     """probability: (n,) that the label is wrong. suspicion: (n,) what it rises with, also where it is flat.
-    suggested: (n,) the class that the evidence speaks for, −1 where that is the label's. rate: the share of
-    wrong labels; least, most: how far the evidence for it goes apart. basis: what the scale rests on,
-    `planted` errors alone, a `trusted_validation` split or `reviews`.
+    ambiguity: (n,) how undecided the evidence is about the class, whatever the label, from 0 to 1. suggested:
+    (n,) the class that the evidence speaks for, −1 where that is the label's. rate: the share of wrong
+    labels; least, most: how far the evidence for it goes apart. basis: what the scale rests on, `planted`
+    errors alone, a `trusted_validation` split or `reviews`.
     """
 
     probability: Floats
     suspicion: Floats
+    ambiguity: Floats
     suggested: Ints
     rate: float
     least: float
@@ -132,6 +134,7 @@ def _on_planted_scale(
     return NoiseEstimate(
         probability=scale.probability(suspicion),
         suspicion=suspicion,
+        ambiguity=_ambiguity(said),
         suggested=_suggested(said, judged.labels),
         rate=rate,
         least=least,
@@ -180,6 +183,12 @@ def _by_reviews(judged: Judged, before: NoiseEstimate, reviewed: Reviewed) -> No
         most=min(1.0, rate + 2 * error),
         basis="reviews",
     )
+
+
+def _ambiguity(said: Floats) -> Floats:
+    """One minus by how much the likeliest class leads."""
+    two = np.partition(said, -2, axis=1)[:, -2:]
+    return np.asarray(1.0 - (two[:, 1] - two[:, 0]))
 
 
 def _suggested(said: Floats, labels: Ints) -> Ints:

@@ -26,6 +26,10 @@ _LEAST_LEVEL = 0.015
 """Below this, no label is called wrong: hard samples with right labels alone reached 0.012 on clean data."""
 _UNTOLD = 0.7
 """Where planted labels and all others lie this much alike, nothing can be told."""
+_LEAST_TOLD_APART, _MOST_UNEVEN = 0.85, 0.2
+"""Area under ROC between planted and right labels, and the flatness beyond what chance explains. Where
+classes overlap, right labels reach far up, too, and there is no level: an area of 0.76 to 0.77 on relevance
+grades that the embedding hardly knows, 0.86 and more with a flatness of at most 0.19 elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ def fit_scale(
     If wrong labels look like the planted ones, then far up, where no right label gets, the share of all that
     lie above a suspicion is `level` times the share of the planted ones, wherever one cuts. So the level is
     the median of that quotient over the upper half of the planted; how flat it is tells how well they
-    resemble.
+    resemble. Where planted labels cannot be told from right ones, there is no such suspicion, and no level.
     """
     (all_doubts, all_shift), (planted_doubts, planted_shift) = about_all, about_planted
     told = np.concatenate([planted_doubts, all_doubts])
@@ -122,9 +126,26 @@ def fit_scale(
     quotients = seen[kept] / len(among_all) / (1.0 - _UPPER[kept])
     flatness = float(np.std(np.log(quotients))) if kept.sum() >= 3 else np.inf
     level = float(np.median(quotients)) if kept.any() else 0.0
-    if level > _UNTOLD:
+    uneven = flatness**2 - float((1.0 / seen[kept]).mean()) if np.isfinite(flatness) else 0.0
+    if (
+        level > _UNTOLD
+        or uneven > _MOST_UNEVEN**2
+        or _told_apart(among_planted, among_all, level) < _LEAST_TOLD_APART
+    ):
         level, quotients = 0.0, np.zeros_like(quotients)
     knots, shares = isotonic(np.concatenate([among_planted, among_all]), planted, balance)
     odds = shares / np.maximum(1.0 - shares, 1e-6)
     least, most = (float(quotients.min()), float(quotients.max())) if kept.any() else (0.0, 0.0)
     return Scale(weights, level, least, most, flatness, back, knots, odds)
+
+
+def _told_apart(planted: Floats, everyone: Floats, level: float) -> float:
+    """Area under ROC between planted labels and right ones, of suspicions.
+
+    `everyone` is a mixture, of which the share `level` is like the planted: area against all = (1 − level) ·
+    area against the right ones + level ÷ 2.
+    """
+    ordered = np.sort(everyone)
+    below = (np.searchsorted(ordered, planted, "left") + np.searchsorted(ordered, planted, "right")) / 2.0
+    against_all = float(below.mean()) / len(everyone)
+    return (against_all - level / 2.0) / (1.0 - level)

@@ -14,6 +14,8 @@ from models.selection.shares import quotas
 
 Ints = NDArray[np.int64]
 
+PLENTY = 50
+"""Places of a label from which on it is worth spending some on hard samples."""
 CAUTIONS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 LEAST_TRIED, TRIED_ON = 100, 20_000
 _HELD_OUT = 5
@@ -40,7 +42,9 @@ def covering_core(
     Of each label the most suspicious `caution` stay out, as far as its places can be filled without them.
     Where groups are few enough to take no more than half of the places, each keeps its least suspicious
     sample. numbers: (n,) random, by id. held: who is in it already and stays; the others are spread around
-    them. Without an embedding the places are drawn.
+    them. Of a label with places in plenty, half of the new ones go to its most ambiguous samples instead:
+    keep the hard where data is plentiful, not where it is scarce (Sorscher et al. 2022; docs/benchmarks.md).
+    Without an embedding the places are drawn.
     """
     sizes = np.bincount(evidence.labels, minlength=evidence.classes)
     shares = quotas(sizes, places)
@@ -55,11 +59,14 @@ def covering_core(
         order = np.argsort(numbers[trusted], kind="stable")
         if evidence.embedding is None:
             chosen.append(trusted[order[:share]])
-        else:
-            before = held[evidence.labels[held] == label]
-            before = before[np.argsort(numbers[before], kind="stable")]
-            near = evidence.embedding[before]
-            chosen.append(trusted[spread(evidence.embedding[trusted], share, order, near)])
+            continue
+        before = held[evidence.labels[held] == label]
+        near = evidence.embedding[before[np.argsort(numbers[before], kind="stable")]]
+        torn = share // 2 if shares[label] >= PLENTY and evidence.ambiguity.any() else 0
+        covering = trusted[spread(evidence.embedding[trusted], share - torn, order, near)]
+        left = np.setdiff1d(trusted, covering)
+        hardest = left[np.lexsort((numbers[left], -evidence.ambiguity[left]))]
+        chosen += [covering, hardest[:torn]]
     return np.concatenate(chosen)[: max(places, len(held))]
 
 

@@ -31,7 +31,8 @@ class Evidence:
     groups: (n,) codes, such as one a query, or None. texts: (n,) codes, equal for samples of the same text,
     or None: then all texts differ. embedding: (n, dim) float32 of the text alone, rows of length 1, or None.
     noise_probability: (n,) that the label is wrong, NaN where there is no estimate. suspicion: (n,) what that
-    rises with, also where it is flat. verdicts: (n,) int8, a person found the label
+    rises with, also where it is flat. ambiguity: (n,) how undecided others are about the class, whatever the
+    label: 0 sure … 1 torn between two. verdicts: (n,) int8, a person found the label
     right (1) or wrong (−1), or has said nothing (0). checks: samples that the choice of a core may be checked
     on, or None.
 
@@ -47,6 +48,7 @@ class Evidence:
     embedding: NDArray[np.float32] | None = None
     noise_probability: Floats = field(default_factory=lambda: np.zeros(0))
     suspicion: Floats = field(default_factory=lambda: np.zeros(0))
+    ambiguity: Floats = field(default_factory=lambda: np.zeros(0))
     verdicts: NDArray[np.int8] = field(default_factory=lambda: np.zeros(0, dtype=np.int8))
     checks: Checks | None = None
 
@@ -58,6 +60,8 @@ class Evidence:
             object.__setattr__(self, "noise_probability", np.full(count, np.nan))
         if not len(self.suspicion):
             object.__setattr__(self, "suspicion", np.zeros(count))
+        if not len(self.ambiguity):
+            object.__setattr__(self, "ambiguity", np.zeros(count))
         if not len(self.verdicts):
             object.__setattr__(self, "verdicts", np.zeros(count, dtype=np.int8))
         for one in fields(self):

@@ -217,3 +217,28 @@ def test_spread_serves_partitions(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_score_that_is_not_a_number_is_refused() -> None:
     with pytest.raises(ModelError, match="Score these samples again"):
         Evidence(["a"], np.zeros(1, dtype=np.int64), 2, np.array([np.nan]))
+
+
+@pytest.mark.parametrize(("fraction", "taken"), [(0.5, 50), (0.1, None)])
+def test_where_places_are_plenty_half_go_to_the_ambiguous(fraction: float, taken: int | None) -> None:
+    """200 samples a label: 100 places are plenty, 20 are not."""
+    random = np.random.default_rng(0)
+    embedding = random.normal(size=(400, 8))
+    embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
+    evidence = Evidence(
+        ids=[f"s{i:05}" for i in range(400)],
+        labels=np.arange(400) % 2,
+        classes=2,
+        importance=random.lognormal(size=400),
+        embedding=embedding.astype(np.float32),
+    )
+    torn = replace(evidence, ambiguity=random.random(400))
+    plain, tilted = (np.flatnonzero(RobustPolicy(fraction).assign(one).sets == 1) for one in (evidence, torn))
+    if taken is None:
+        assert np.array_equal(plain, tilted)
+        return
+    for label in (0, 1):
+        members = tilted[torn.labels[tilted] == label]
+        left = np.setdiff1d(np.flatnonzero(torn.labels == label), members)
+        assert len(members) == 2 * taken
+        assert (torn.ambiguity[members] > torn.ambiguity[left].max()).sum() >= taken

@@ -98,6 +98,45 @@ def test_a_learning_rate_of_zero_leaves_the_model_as_it_was(load_tiny: LoadTiny,
     assert all((result.signals.grad_norm > 0).all() for result in results)
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_measuring_visits_others_and_leaves_the_model_as_it_is(
+    load_tiny: LoadTiny, make_data: MakeData, dropout: float
+) -> None:
+    classifier = load_tiny(dropout=dropout)
+    data, outside = make_data(classifier, 12), make_data(classifier, 19)
+    run = start(classifier, data)
+    list(run.steps())
+    before = parameters(classifier)
+    measured = list(run.measure(outside))
+    assert all(torch.equal(before[name], value) for name, value in parameters(classifier).items())
+    assert all(parameter.grad is None for parameter in classifier.model.parameters())
+    visited = np.concatenate([signals.positions for signals in measured])
+    assert sorted(visited.tolist()) == list(range(19))
+    again = list(run.measure(outside, start=1))
+    assert len(again) == len(measured) - 1
+    for first, second in zip(measured[1:], again, strict=True):
+        np.testing.assert_array_equal(first.grad_norm, second.grad_norm)
+    if dropout == 0.0:
+        norms = np.zeros(19)
+        norms[visited] = np.concatenate([signals.grad_norm for signals in measured])
+        np.testing.assert_allclose(norms, [norm_alone(classifier, outside, i) for i in range(19)], rtol=1e-4)
+
+
+def norm_alone(classifier: Any, data: LabelledTexts, position: int) -> float:
+    """By one backward pass for the sample alone."""
+    start_, end = data.tokens.offsets[position : position + 2]
+    ids = torch.tensor(data.tokens.ids[start_:end])[None].long()
+    classifier.model.zero_grad(set_to_none=True)
+    loss = functional.cross_entropy(
+        classifier.model(input_ids=ids).logits, torch.tensor(data.labels[[position]])
+    )
+    loss.backward()
+    squares = [
+        float((p.grad.double() ** 2).sum()) for p in classifier.model.parameters() if p.grad is not None
+    ]
+    return float(np.sqrt(sum(squares)))
+
+
 def test_training_learns(load_tiny: LoadTiny) -> None:
     classifier = load_tiny()
     texts = [

@@ -29,10 +29,14 @@ class Hearing:
     def of_nothing(cls, count: int, classes: int) -> Hearing:
         return cls(np.zeros((count, classes), np.float32), np.zeros(count, np.int64))
 
-    def add(self, positions: NDArray[np.int64], logits: NDArray[np.float32]) -> None:
-        shifted = logits - logits.max(axis=1, keepdims=True)
-        self.sums[positions] += shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-        self.times[positions] += 1
+    def with_more(self, *spoken: tuple[NDArray[np.int64], NDArray[np.float32]]) -> Hearing:
+        """With what further models said: of samples at positions (m,), logits (m, classes)."""
+        sums, times = self.sums.copy(), self.times.copy()
+        for positions, logits in spoken:
+            shifted = logits - logits.max(axis=1, keepdims=True)
+            sums[positions] += shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+            times[positions] += 1
+        return Hearing(sums, times)
 
     def means(self) -> NDArray[np.float64]:
         """(n, classes) mean log probabilities; NaN for samples that no model spoke of."""

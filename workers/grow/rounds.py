@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -36,9 +35,9 @@ log = get_logger(__name__)
 
 
 @dataclass
-class Turn:
-    """How the samples stand after a round. looked: with the round's own core, less what was quarantined.
-    promoted: with the next round's core."""
+class Judged:
+    """The labels judged anew. looked: the round's own core, less what was quarantined. promoted: the next
+    round's core, and the caution that chose it."""
 
     looked: Growth
     promoted: Growth
@@ -69,83 +68,74 @@ class Rounds:
 
         Raises what the lease raises, and ModelError or JobFailed where the training does.
         """
-        started, turn = time.monotonic(), grown.turn + 1
-        core = np.flatnonzero(grown.growth.core)
-        control = self._control(len(core), turn)
-        epochs = self._plan.epochs(len(core))
+        turn, core = grown.turn + 1, np.flatnonzero(grown.growth.core)
         pace = Pace(grown.steps, self._plan.total_steps())
         teaching = Teaching(self._ground, self._material, self._visits, pace, turn=turn)
+        epochs = self._plan.epochs(len(core))
         pace.phase = f"round {turn}: core"
         taught = teaching.teach("core", core, epochs, recording=True)
         pace.phase = f"round {turn}: random control"
-        compared = teaching.teach("control", control, epochs, recording=False)
+        control = teaching.teach("control", self._control(len(core), turn), epochs, recording=False)
         pace.phase = f"round {turn}: sets"
         self._ground.lease.check(pace.progress())
-        hearing = Hearing(grown.hearing.sums.copy(), grown.hearing.times.copy())
-        for one in (taught, compared):
-            hearing.add(one.others, one.logits)
+        hearing = grown.hearing.with_more((taught.others, taught.logits), (control.others, control.logits))
         self._count_visits()
-        now = Turn(grown.growth, grown.growth)
-
-        def sort(evidence: Evidence, where: Ints, reviewed: Reviewed | None) -> Judgement:
-            """Of the samples that are still as they were when the job began; the others leave the core."""
-            known = know(
-                evidence,
-                self._ground.params,
-                self._material.seen.validation,
-                reviewed,
-                hearing.means()[where],
-            )
-            before = replace(grown.growth, core=np.zeros_like(grown.growth.core))
-            looked = self._grower.look(known.evidence, grown.growth.take(where))
-            promoted, caution = self._grower.promote(known.evidence, looked, self._size_after(turn))
-            now.looked, now.promoted = before.put(where, looked), before.put(where, promoted)
-            now.caution = caution.share
-            return known.judgement(sorted_by_growth(known.evidence, looked))
-
-        placement, told = place(
-            self._ground.state, self._material.dataset, self._book.records, self._material.seen, sort
-        )
-        held = {
+        judged, placement, told = self._judge(grown.growth, hearing, turn)
+        entry = {
             "round": turn,
-            "core": int(now.looked.core.sum()),
-            "promoted": int(now.promoted.core.sum() - now.looked.core.sum()),
-            "quarantined": int((now.looked.noise > 0).sum() - (grown.growth.noise > 0).sum()),
-            "left_core": self._names(np.flatnonzero(grown.growth.core & ~now.looked.core)),
+            "core": int(judged.looked.core.sum()),
+            "promoted": int(judged.promoted.core.sum() - judged.looked.core.sum()),
+            "quarantined": int((judged.looked.noise > 0).sum() - (grown.growth.noise > 0).sum()),
+            "left_core": self._names(np.flatnonzero(grown.growth.core & ~judged.looked.core)),
             "trained_on": len(core),
             "epochs": epochs,
             "caution": grown.caution,
-            **_compared(grown, taught, compared),
+            **_compared(grown, taught, control),
             "noise": told,
+            "visits": self._plan.visits(len(core)),
         }
-        version = self._publish(placement, turn, held)
-        log.info("round ended", **{name: held[name] for name in ("round", "core", "gain", "lead")})
-        seconds = time.monotonic() - started
-        visits = self._plan.visits(len(core))
-        held |= {"set_version": version.version, "sets": version.sizes}
-        held |= {"visits": visits, "seconds": round(seconds, 2)}
+        version, seconds = self._publish(placement, entry), teaching.seconds
+        entry |= {"set_version": version.version, "sets": version.sizes, "seconds": round(seconds, 2)}
+        log.info("round ended", **{name: entry[name] for name in ("round", "core", "gain", "lead")})
         return Grown(
-            growth=now.promoted,
+            growth=judged.promoted,
             hearing=hearing,
             turn=turn,
-            rounds=[*grown.rounds, held],
+            rounds=[*grown.rounds, entry],
             told=dict(told),
             coverage=coverage_told(self._material.classifier, taught.coverage),
-            caution=now.caution,
-            visits=grown.visits + visits,
+            caution=judged.caution,
+            visits=grown.visits + entry["visits"],
             steps=pace.done,
             seconds=grown.seconds + seconds,
             files=self._visits.state(),
             records=self._book.records,
         )
 
+    def _judge(
+        self, growth: Growth, hearing: Hearing, turn: int
+    ) -> tuple[Judged, Placement, Mapping[str, Any]]:
+        """Of the samples that are still as they were when the job began; the others leave the core."""
+        params, seen = self._ground.params, self._material.seen
+        judged = Judged(growth, growth)
+        places = self._plan.size(min(turn + 1, self._plan.params.max_rounds))
+
+        def sort(evidence: Evidence, where: Ints, reviewed: Reviewed | None) -> Judgement:
+            known = know(evidence, params, seen.validation, reviewed, hearing.means()[where])
+            looked = self._grower.look(known.evidence, growth.take(where))
+            promoted, caution = self._grower.promote(known.evidence, looked, places)
+            without = replace(growth, core=np.zeros_like(growth.core))
+            judged.looked, judged.promoted = without.put(where, looked), without.put(where, promoted)
+            judged.caution = caution.share
+            return known.judgement(sorted_by_growth(known.evidence, looked))
+
+        state, dataset = self._ground.state, self._material.dataset
+        return judged, *place(state, dataset, self._book.records, seen, sort)
+
     def _control(self, places: int, turn: int) -> Ints:
         """Drawn anew each round, so that its models are out of sample for most of the core in turn."""
         train, seed = self._material.data.train, self._ground.params.seed
         return random_by_label(train.labels, places, drawn(train.ids, seed + (turn << 32)))
-
-    def _size_after(self, turn: int) -> int:
-        return self._plan.size(min(turn + 1, self._plan.params.max_rounds))
 
     def _count_visits(self) -> None:
         """Every sample's one visit of the round, into the book and the round's file."""
@@ -158,15 +148,15 @@ class Rounds:
         """Train rows come in the order of their ordinals."""
         return np.searchsorted(self._material.data.train.ordinals, ordinals)
 
-    def _publish(self, placement: Placement, turn: int, held: Mapping[str, Any]) -> SetVersion:
+    def _publish(self, placement: Placement, entry: Mapping[str, Any]) -> SetVersion:
         shown = {
-            "round": turn,
-            "validation_accuracy": held["validation"]["accuracy"],
-            "control_accuracy": held["control"]["accuracy"],
+            "round": entry["round"],
+            "validation_accuracy": entry["validation"]["accuracy"],
+            "control_accuracy": entry["control"]["accuracy"],
         }
 
         def publish() -> SetVersion:
-            self._book.write_all(turn)
+            self._book.write_all(entry["round"])
             return self._ground.publish(self._material, placement, shown)
 
         return self._ground.state.durably(publish)

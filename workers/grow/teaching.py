@@ -52,9 +52,16 @@ class Teaching:
         self._visits = visits
         self._pace = pace
         self._turn = turn
+        self._began = time.monotonic()
+        self._before = 0.0
         self._done: dict[str, dict[str, Any]] = {}
         self._left: dict[str, Any] = {}
         self._resume()
+
+    @property
+    def seconds(self) -> float:
+        """Spent on the round, by earlier attempts too, as far as they left a checkpoint."""
+        return self._before + time.monotonic() - self._began
 
     def teach(self, lesson: str, positions: Ints, epochs: int, *, recording: bool) -> Taught:
         """Trains the model, as it was loaded, on the samples at these positions (k,).
@@ -141,6 +148,7 @@ class Teaching:
         self._done, self._left = held["done"], held["left"]
         self._visits.load_state(held["visits"])
         self._pace.go_to(held["step"])
+        self._before = held["seconds"]
         log.info("round resumes", round=self._turn, lesson=self._left.get("lesson"))
 
     def _go_on(self, lesson: str, run: ScoringRun) -> int:
@@ -158,6 +166,7 @@ class Teaching:
             "left": left if run is None else left | {"training": run.state_dict()},
             "visits": self._visits.state(),
             "step": self._pace.done,
+            "seconds": self.seconds,
         }
         try:
             self._ground.checkpoints.write(TAUGHT, held, round=self._turn, lesson=lesson or "between")

@@ -107,7 +107,12 @@ def know(
     """
     estimate = _estimate(evidence, params, validation, reviewed, heard)
     if estimate is not None:
-        evidence = replace(evidence, noise_probability=estimate.probability, suspicion=estimate.suspicion)
+        evidence = replace(
+            evidence,
+            noise_probability=estimate.probability,
+            suspicion=estimate.suspicion,
+            ambiguity=estimate.ambiguity,
+        )
     if validation is not None:
         evidence = replace(evidence, checks=Checks(validation.embedding, validation.labels))
     if reviewed is None:
@@ -160,6 +165,7 @@ def _estimate(
         found,
         probability=found.probability[back],
         suspicion=found.suspicion[back],
+        ambiguity=found.ambiguity[back],
         suggested=found.suggested[back],
     )
 

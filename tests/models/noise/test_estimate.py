@@ -33,6 +33,15 @@ def test_clean_labels_are_left_alone(seed: int) -> None:
     assert found.rate < 0.03
 
 
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("spread", [2.0, 4.0])
+def test_where_classes_can_hardly_be_told_apart_nothing_is_called(spread: float, seed: int) -> None:
+    """Graded relevance in an embedding that does not know it: every label looks as if it could be another."""
+    hard = clouds(1500, classes=3, noise=0.0, spread=spread, seed=seed)
+    found = estimate_noise(hard.judged(), seed=seed)
+    assert (found.probability >= 0.5).mean() <= 0.03
+
+
 def test_the_suggested_label_is_the_true_one(noisy: Clouds) -> None:
     found = estimate_noise(noisy.judged())
     called = (found.probability >= 0.5) & noisy.wrong

@@ -180,6 +180,7 @@ def short_lease(bench: Bench) -> Bench:
     return bench
 
 
+@pytest.mark.timeout(600)
 def test_a_killed_job_ends_as_an_undisturbed_one(short_lease: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """One job, killed again and again, everywhere."""
     bench = short_lease

@@ -16,8 +16,10 @@ from models.training import ScoringRun
 from tests.workers.conftest import Bench
 from tests.workers.test_resume import Killed, assert_same, kill_after, sums, take_back
 from tests.workers.test_robust_sets import COUNT, reviews_with_slips, wrong_ids
+from tests.workers.test_waiting import full_disk
+from workers.grow.grown import GROWN
 from workers.grow.rounds import Rounds
-from workers.grow.teaching import Teaching
+from workers.grow.teaching import TAUGHT, Teaching
 from workers.lease import JobCancelled, JobInterrupted
 from workers.runner import run_claimed
 from workers.score import checkpoint
@@ -239,6 +241,16 @@ def test_a_job_stopped_in_a_round_keeps_the_rounds_before(
     else:
         assert bench.state.jobs.get(job.id).state is JobState.CANCELLED
         assert set(sums(bench, "d", COUNT)["visits"]) == {0, 1}
+    assert_sound(bench)
+
+
+@pytest.mark.parametrize(("name", "written"), [(GROWN, 4), (TAUGHT, 6)])
+def test_a_full_disk_is_borne(bench: Bench, monkeypatch: pytest.MonkeyPatch, name: str, written: int) -> None:
+    """What the job goes on from it waits for; what only saves work it does without."""
+    bench.dataset(reviews_with_slips())
+    tried = full_disk(monkeypatch, name, 2)
+    assert len(result_of(bench)["rounds"]) == 3
+    assert len(tried) == (written + 2 if name == GROWN else written)
     assert_sound(bench)
 
 

@@ -23,6 +23,7 @@ from workers.score.description import described
 from workers.score.evidence import evidence_of, reviewed_of
 from workers.score.groundwork import Groundwork, Material
 from workers.score.judging import know
+from workers.score.room import when_there_is_room
 
 Ints = NDArray[np.int64]
 log = get_logger(__name__)
@@ -56,7 +57,7 @@ class GrowJob:
         try:
             while (stopped := _why_stop(plan, grown)) is None:
                 grown = rounds.next(grown)
-                grown.save(ground.checkpoints)
+                self._keep(grown)
         except (JobCancelled, JobFailed, ModelError):
             visits.forget()
             ground.close_run(book, visits)  # the rounds that have ended count
@@ -91,8 +92,12 @@ class GrowJob:
         plan.require_a_round(int(growth.core.sum()))
         grown = Grown(growth, Hearing.of_nothing(count, len(material.data.classes)), caution=caution.share)
         grown.seconds = time.monotonic() - started
-        grown.save(self._ground.checkpoints)
+        self._keep(grown)
         return grown
+
+    def _keep(self, grown: Grown) -> None:
+        """Any later attempt goes on from here."""
+        when_there_is_room(self._lease, lambda: grown.save(self._ground.checkpoints))
 
 
 def _why_stop(plan: Plan, grown: Grown) -> str | None:

@@ -91,8 +91,6 @@ def measure_noise(setting: Setting, seed: int, results: Results) -> None:
 def measure_core(setting: Setting, seed: int, results: Results) -> None:
     for fraction in FRACTIONS:
         which = {"part": "core", "setting": setting.name, "seed": seed, "fraction": fraction}
-        if results.has(**which, method="robust, trusted validation"):
-            continue
         for method, choose in core_methods(setting, fraction, seed):
             if results.has(**which, method=method):
                 continue

@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from models.noise import Judged, NoiseEstimate, Reviewed, Trusted, estimate_noise
 from models.noise.discriminant import FOLDS
 from models.selection import CcsPolicy, Checks, Evidence, RandomPolicy, RobustPolicy, SeedPolicy, TopKPolicy
-from models.selection.shares import quotas, share
+from models.selection.shares import first_by_label, share
 
 Floats = NDArray[np.float64]
 STRENGTHS = (1.0, 10.0)
@@ -158,14 +158,10 @@ def _cleanest(setting: Setting, fraction: float, seed: int) -> Ints:
     return _by_label(setting, fraction, cleanlab(setting, seed, 1.0, "self_confidence", told=False).suspicion)
 
 
-def _by_label(setting: Setting, fraction: float, order: Floats) -> Ints:
-    sizes = np.bincount(setting.given, minlength=setting.classes)
-    places = quotas(sizes, share(fraction, len(setting.given)))
-    chosen = []
-    for label in range(setting.classes):
-        members = np.flatnonzero(setting.given == label)
-        chosen.append(members[np.argsort(order[members], kind="stable")[: places[label]]])
-    return np.concatenate(chosen)
+def _by_label(setting: Setting, fraction: float, scores: Floats) -> Ints:
+    """The lowest of each label."""
+    places = share(fraction, len(setting.given))
+    return first_by_label(setting.given, np.argsort(scores, kind="stable"), places)
 
 
 def accuracy(setting: Setting, core: Ints) -> float:

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StrictFloat,
-    StrictInt,
-    ValidationInfo,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, Field, StrictFloat, StrictInt
 
-from app.contracts import JobError, JobKind, JobState, Progress, Split, Task, Verdict
+from app.contracts import Split, Task, Verdict
 from app.contracts.base import Strict, Text, Timestamp
-from app.contracts.params import GrowParams, JobParams, ScoreParams
 
 LabelValue = Text | StrictInt | StrictFloat
 SetValue = Literal["core", "edge", "noise", "unscored"]
@@ -151,61 +140,6 @@ class SampleOut(BaseModel):
 
 class SamplePage(BaseModel):
     items: list[SampleOut]
-    next_cursor: str | None
-
-
-def _known_kind(kind: object) -> object:
-    if isinstance(kind, str) and kind not in list(JobKind):
-        raise PydanticCustomError("unknown_kind", "this version of the service has no such kind of job")
-    return kind
-
-
-PARAMS: Mapping[JobKind, type[JobParams]] = {JobKind.SCORE: ScoreParams, JobKind.GROW: GrowParams}
-
-
-def _of_the_kind(params: object, info: ValidationInfo) -> JobParams:
-    """Chosen by `kind`, a field before this one. A union that is tagged by it would name the tag in every
-    pointer, and stop at a wrong kind without a look at the other fields."""
-    kind = info.data.get("kind", JobKind.SCORE)  # absent: refused already, and the rest is told as ever
-    return PARAMS[kind].model_validate(params, from_attributes=True)  # as FastAPI reads the whole body
-
-
-ParamsOfTheKind = Annotated[
-    JobParams,
-    BeforeValidator(_of_the_kind),
-    Field(description="ScoreParams for kind `score`, GrowParams for kind `grow`."),
-]
-
-
-class JobIn(Strict):
-    dataset: Text
-    kind: Annotated[JobKind, BeforeValidator(_known_kind)]
-    model: Annotated[Text, Field(min_length=1, max_length=1024)] = "demo"
-    params: ParamsOfTheKind = Field(default_factory=dict, validate_default=True)
-    webhook: Text | None = None
-
-
-class JobOut(BaseModel):
-    model_config = ConfigDict(protected_namespaces=())
-
-    id: str
-    kind: JobKind
-    dataset: str
-    model: str
-    state: JobState
-    progress: Progress
-    attempt: int
-    created_at: Timestamp
-    started_at: Timestamp | None
-    finished_at: Timestamp | None
-    params: ParamsOfTheKind
-    lineage: str | None
-    result: dict[str, Any] | None
-    error: JobError | None
-
-
-class JobPage(BaseModel):
-    items: list[JobOut]
     next_cursor: str | None
 
 

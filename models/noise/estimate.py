@@ -24,7 +24,6 @@ _CLASS_PULL = 100.0
 it."""
 _CLASS_SHARE = 0.5
 _REVIEWS_FOR_CLASSES = 20
-_SURE = 0.995
 
 
 @dataclass(frozen=True)

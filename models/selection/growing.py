@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +12,7 @@ from models.selection.core import Caution, choose_caution, covering_core
 from models.selection.duplicates import extra_copies, outvoted_copies
 from models.selection.evidence import Evidence, Ints, drawn
 from models.selection.placing import CALLED, last_of_its_label, suspicious, worst
-from models.selection.shares import exact, quotas, share
+from models.selection.shares import exact, first_by_label, share
 
 LOOKS = 2
 """A label counts as wrong when it was more probably wrong than right so many looks in a row."""
@@ -64,21 +63,17 @@ class Grower:
         At most round(noise_fraction · n) labels are called wrong, where that is given; persons are not bound
         by it.
         """
-        return _in_order_of_ids(self._look, evidence, growth)
+        by_id = evidence.by_id()
+        return growth.put(by_id, self._look(evidence.take(by_id), growth.take(by_id)))
 
     def promote(self, evidence: Evidence, growth: Growth, places: int) -> tuple[Growth, Caution]:
         """Fills the core up to `places`, as `policy=robust` would: labels' shares, spread over the texts.
 
         Who is more probably wrong than right waits, and so do further copies of a text.
         """
-        caution = Caution(0.0, {})
-
-        def promoted(evidence: Evidence, growth: Growth) -> Growth:
-            nonlocal caution
-            grown, caution = self._promote(evidence, growth, places)
-            return grown
-
-        return _in_order_of_ids(promoted, evidence, growth), caution
+        by_id = evidence.by_id()
+        promoted, caution = self._promote(evidence.take(by_id), growth.take(by_id), places)
+        return growth.put(by_id, promoted), caution
 
     def _look(self, evidence: Evidence, growth: Growth) -> Growth:
         called = evidence.noise_probability >= CALLED
@@ -131,10 +126,7 @@ def round_sizes(initial_fraction: float, core_fraction: float, rounds: int, coun
 
 def random_by_label(labels: Ints, places: int, numbers: NDArray[np.uint64]) -> Ints:
     """The control: as many samples as the core has, drawn within each label's share. numbers: (n,) random."""
-    shares = quotas(np.bincount(labels), places)
-    order = np.argsort(numbers, kind="stable")
-    chosen = [order[labels[order] == label][:count] for label, count in enumerate(shares.tolist())]
-    return np.sort(np.concatenate([np.zeros(0, dtype=np.int64), *chosen]))
+    return np.sort(first_by_label(labels, np.argsort(numbers, kind="stable"), places))
 
 
 def _eligible(evidence: Evidence, growth: Growth) -> NDArray[np.bool_]:
@@ -143,10 +135,3 @@ def _eligible(evidence: Evidence, growth: Growth) -> NDArray[np.bool_]:
     left = np.flatnonzero(growth.noise == 0)
     free[left[extra_copies(evidence.take(left))]] = False
     return free
-
-
-def _in_order_of_ids(
-    turn: Callable[[Evidence, Growth], Growth], evidence: Evidence, growth: Growth
-) -> Growth:
-    by_id = evidence.by_id()
-    return growth.put(by_id, turn(evidence.take(by_id), growth.take(by_id)))

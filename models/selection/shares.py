@@ -39,6 +39,14 @@ def require_fractions(core_fraction: float, noise_fraction: float) -> None:
         )
 
 
+def first_by_label(labels: Ints, order: Ints, places: int) -> Ints:
+    """The samples that come first in `order` (n,), each label with its share of the places: positions."""
+    shares = quotas(np.bincount(labels), places)
+    ordered = labels[order]
+    chosen = [order[ordered == label][: shares[label]] for label in np.flatnonzero(shares).tolist()]
+    return np.concatenate([np.zeros(0, dtype=np.int64), *chosen])
+
+
 def quotas(sizes: Ints, total: int) -> Ints:
     """How many of `total` each of k strata gets, in proportion to `sizes` (k,): (k,), by largest remainder.
 

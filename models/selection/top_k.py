@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from models.selection.assignment import Assignment, Draft
 from models.selection.evidence import Evidence
-from models.selection.shares import quotas, require_fractions, share
+from models.selection.shares import first_by_label, require_fractions, share
 
 
 @dataclass(frozen=True)
@@ -26,10 +24,7 @@ class TopKPolicy:
 
     def assign(self, evidence: Evidence) -> Assignment:
         order = evidence.importance_order()
-        sizes = np.bincount(evidence.labels, minlength=evidence.classes)
-        places = quotas(sizes, share(self.core_fraction, len(evidence)))
         draft = Draft.all_edge(evidence, "easy")
-        ordered_labels = evidence.labels[order]
-        for label in np.flatnonzero(places).tolist():
-            draft.put(order[ordered_labels == label][: places[label]], "core", "important")
+        places = share(self.core_fraction, len(evidence))
+        draft.put(first_by_label(evidence.labels, order, places), "core", "important")
         return draft.finished(order)

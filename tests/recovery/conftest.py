@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.workers.conftest import bench, make_rows, redis_url, settings, state, tiny_model
+from tests.workers.conftest import bench, make_rows, redis_url, settings, short_lease, state, tiny_model
 
-__all__ = ["bench", "make_rows", "redis_url", "settings", "state", "tiny_model"]
+__all__ = ["bench", "make_rows", "redis_url", "settings", "short_lease", "state", "tiny_model"]

@@ -17,13 +17,12 @@ from app.store.records import Ledger, empty_records
 from app.store.state import State
 from tests.recovery.keyspace import lose_redis, rebuilt_part
 from tests.workers.conftest import Bench, Row
-from tests.workers.test_resume import Killed, kill_after, short_lease, take_back
+from tests.workers.test_resume import Killed, die_after, kill_after
 from workers.runner import run_claimed
 from workers.score.book import ScoreBook
 from workers.score.epoch_visits import EpochVisits
 from workers.score.pipeline import ScoreJob
 
-__all__ = ["short_lease"]
 MakeRows = Callable[[int], list[Row]]
 
 
@@ -119,11 +118,7 @@ def test_a_job_that_was_killed_and_resumed(
     bench = short_lease
     bench.dataset(make_rows(40))
     job = bench.queue()
-    with monkeypatch.context() as patch:
-        kill_after(patch, owner, method, calls)
-        with pytest.raises(Killed):
-            run_claimed(bench.state, bench.settings, bench.claim())
-    take_back(bench)
+    die_after(bench, monkeypatch, owner, method, calls)
     run_claimed(bench.state, bench.settings, bench.claim())
     ended = bench.state.jobs.get(job.id)
     assert (ended.state, ended.attempt) == (JobState.SUCCEEDED, 2)
@@ -195,11 +190,7 @@ def test_a_job_that_killed_its_workers_counts_up_to_its_last_epoch(
     bench.settings = bench.settings.model_copy(update=changed)
     bench.dataset(make_rows(40))
     job = bench.queue(num_train_epochs=3)
-    with monkeypatch.context() as patch:
-        kill_after(patch, owner, method, calls)
-        with pytest.raises(Killed):
-            run_claimed(bench.state, bench.settings, bench.claim())
-    take_back(bench)
+    die_after(bench, monkeypatch, owner, method, calls)
     assert bench.state.jobs.get(job.id).state is JobState.FAILED
     scored(bench, num_train_epochs=2)
     assert {score["visits"] for score in bench.scores([f"s{i:04}" for i in range(40)])} == {3}

@@ -24,11 +24,10 @@ from app.store.state import State, open_state
 from app.store.unfinished import finish_all_writes
 from tests.recovery.keyspace import everything
 from tests.workers.conftest import Bench, Row, short_reviews
-from tests.workers.test_resume import Killed, kill_after, short_lease, take_back
+from tests.workers.test_resume import Killed, kill_after, take_back
 from workers.runner import run_claimed
 from workers.score.book import ScoreBook
 
-__all__ = ["short_lease"]
 MakeRows = Callable[[int], list[Row]]
 
 

@@ -108,6 +108,14 @@ def bench(state: State, settings: Settings, tiny_model: Path) -> Bench:
 
 
 @pytest.fixture
+def short_lease(bench: Bench) -> Bench:
+    bench.settings = bench.settings.model_copy(
+        update={"lease_seconds": 0.6, "heartbeat_seconds": 0.1, "checkpoint_seconds": 0.0}
+    )
+    return bench
+
+
+@pytest.fixture
 def make_rows() -> Callable[[int], list[Row]]:
     return short_reviews
 

@@ -14,7 +14,7 @@ from app.services.reviews import add_review
 from app.services.verify import verify
 from models.training import ScoringRun
 from tests.workers.conftest import Bench
-from tests.workers.test_resume import Killed, assert_same, kill_after, sums, take_back
+from tests.workers.test_resume import assert_same, die_after, sums
 from tests.workers.test_robust_sets import COUNT, reviews_with_slips, wrong_ids
 from tests.workers.test_waiting import full_disk
 from workers.grow.grown import GROWN
@@ -174,14 +174,6 @@ KILLS = [  # in the order that one job comes by; of calls since the kill before
 ]
 
 
-@pytest.fixture
-def short_lease(bench: Bench) -> Bench:
-    bench.settings = bench.settings.model_copy(
-        update={"lease_seconds": 0.6, "heartbeat_seconds": 0.1, "checkpoint_seconds": 0.0}
-    )
-    return bench
-
-
 @pytest.mark.timeout(600)
 def test_a_killed_job_ends_as_an_undisturbed_one(short_lease: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """One job, killed again and again, everywhere."""
@@ -194,11 +186,7 @@ def test_a_killed_job_ends_as_an_undisturbed_one(short_lease: Bench, monkeypatch
     bench.dataset(reviews_with_slips())
     job = queue(bench, **dropout)
     for owner, method, calls in KILLS:
-        with monkeypatch.context() as patch:
-            kill_after(patch, owner, method, calls)
-            with pytest.raises(Killed):
-                run_claimed(bench.state, bench.settings, bench.claim())
-        take_back(bench)
+        die_after(bench, monkeypatch, owner, method, calls)
     run_claimed(bench.state, bench.settings, bench.claim())
     ended = bench.state.jobs.get(job.id)
     assert (ended.state, ended.attempt) == (JobState.SUCCEEDED, len(KILLS) + 1)

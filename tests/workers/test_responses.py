@@ -16,7 +16,7 @@ from app.services.datasets import delete_dataset
 from models.encoders import load_classifier
 from models.gradients import SeededProjection
 from tests.workers.conftest import Bench, Row
-from tests.workers.test_resume import Killed, kill_after, short_lease, take_back
+from tests.workers.test_resume import die_after
 from workers.runner import run_claimed
 from workers.score.book import ScoreBook
 from workers.score.checkpoint import Checkpoints
@@ -24,7 +24,6 @@ from workers.score.pipeline import ScoreJob
 
 MakeRows = Callable[[int], list[Row]]
 VECTOR = {"response": "vector", "projection_dim": 64, "model_config": {"hidden_dropout_prob": 0.2}}
-__all__ = ["short_lease"]
 
 
 def artifact(bench: Bench, job: Job) -> pa.Table:
@@ -63,11 +62,7 @@ def test_a_killed_job_leaves_the_file_of_an_undisturbed_one(
     expected = artifact(bench, bench.run("calm", **VECTOR))
     bench.dataset(make_rows(40))
     job = bench.queue(**VECTOR)
-    with monkeypatch.context() as patch:
-        kill_after(patch, owner, method, calls)
-        with pytest.raises(Killed):
-            run_claimed(bench.state, bench.settings, bench.claim())
-    take_back(bench)
+    die_after(bench, monkeypatch, owner, method, calls)
     run_claimed(bench.state, bench.settings, bench.claim())
     assert bench.state.jobs.get(job.id).attempt == 2
     assert_same(artifact(bench, bench.state.jobs.get(job.id)), expected)

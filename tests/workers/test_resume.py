@@ -42,6 +42,15 @@ def kill_after(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, calls: i
     monkeypatch.setattr(owner, name, dying)
 
 
+def die_after(bench: Bench, monkeypatch: pytest.MonkeyPatch, owner: type, name: str, calls: int) -> None:
+    """The next job's worker dies right after the nth call of a method; its job is back in the queue."""
+    with monkeypatch.context() as patch:
+        kill_after(patch, owner, name, calls)
+        with pytest.raises(Killed):
+            run_claimed(bench.state, bench.settings, bench.claim())
+    take_back(bench)
+
+
 def sums(bench: Bench, dataset: str, count: int) -> Records:
     held = bench.state.datasets.get(dataset)
     assert held.lineage is not None
@@ -61,14 +70,6 @@ def take_back(bench: Bench) -> None:
     while not bench.state.jobs.reap(bench.settings.max_crashes):
         assert time.monotonic() < deadline
         time.sleep(0.02)
-
-
-@pytest.fixture
-def short_lease(bench: Bench) -> Bench:
-    bench.settings = bench.settings.model_copy(
-        update={"lease_seconds": 0.6, "heartbeat_seconds": 0.1, "checkpoint_seconds": 0.0}
-    )
-    return bench
 
 
 @pytest.fixture
@@ -102,11 +103,7 @@ def test_a_killed_job_ends_with_the_sums_of_an_undisturbed_one(
     bench = short_lease
     bench.dataset(make_rows(40))
     job = bench.queue(model_config={"hidden_dropout_prob": 0.2})
-    with monkeypatch.context() as patch:
-        kill_after(patch, owner, method, calls)
-        with pytest.raises(Killed):
-            run_claimed(bench.state, bench.settings, bench.claim())
-    take_back(bench)
+    die_after(bench, monkeypatch, owner, method, calls)
     run_claimed(bench.state, bench.settings, bench.claim())
     ended = bench.state.jobs.get(job.id)
     assert (ended.state, ended.attempt) == (JobState.SUCCEEDED, 2)

@@ -33,8 +33,7 @@ class Hearing:
         """With what further models said: of samples at positions (m,), logits (m, classes)."""
         sums, times = self.sums.copy(), self.times.copy()
         for positions, logits in spoken:
-            shifted = logits - logits.max(axis=1, keepdims=True)
-            sums[positions] += shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+            sums[positions] += torch.log_softmax(torch.from_numpy(logits), dim=1).numpy()
             times[positions] += 1
         return Hearing(sums, times)
 
@@ -47,23 +46,29 @@ class Hearing:
 
 @dataclass
 class Grown:
-    """After `turn` rounds. growth: with the core of the next round. told: of the labels, for
-    the result, and coverage of the gradient norms.
-    visits: samples trained on and measured; steps, seconds: spent. files: of the visits so far. records: the
+    """growth: with the core of the next round. rounds: an entry each. coverage: of the gradient norms.
+    caution: that chose the next core. steps, seconds: spent. files: of the visits so far. records: the
     scores, None before the first round."""
 
     growth: Growth
     hearing: Hearing
-    turn: int = 0
     rounds: list[dict[str, Any]] = field(default_factory=list)
-    told: dict[str, Any] = field(default_factory=dict)
     coverage: dict[str, Any] = field(default_factory=dict)
     caution: float = 0.0
-    visits: int = 0
     steps: int = 0
     seconds: float = 0.0
     files: dict[str, Any] | None = None
     records: Records | None = None
+
+    @property
+    def turn(self) -> int:
+        """The last round that has ended."""
+        return len(self.rounds)
+
+    @property
+    def visits(self) -> int:
+        """Samples trained on and measured, the controls' included."""
+        return sum(int(entry["visits"]) for entry in self.rounds)
 
     def save(self, checkpoints: Checkpoints) -> None:
         growth, records = self.growth, self.records
@@ -94,4 +99,4 @@ class Grown:
         )
 
 
-_PLAIN = ("turn", "rounds", "told", "coverage", "caution", "visits", "steps", "seconds")
+_PLAIN = ("rounds", "coverage", "caution", "steps", "seconds")

@@ -71,7 +71,7 @@ class GrowJob:
             "rounds": grown.rounds,
             "stopped": stopped,
             "best_round": best_round(grown.rounds, self._params.min_gain),
-            "noise": grown.told,
+            "noise": grown.rounds[-1]["noise"],
             "steps": grown.steps,
             "visits": grown.visits,
             "seconds": round(grown.seconds, 2),

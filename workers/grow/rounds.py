@@ -19,7 +19,6 @@ from workers.grow.grown import Grown, Hearing
 from workers.grow.plan import Plan
 from workers.grow.teaching import Taught, Teaching
 from workers.score.book import ScoreBook
-from workers.score.description import coverage_told
 from workers.score.epoch_visits import EpochVisits
 from workers.score.groundwork import Groundwork, Material
 from workers.score.judging import Judgement, know
@@ -91,7 +90,7 @@ class Rounds:
             "epochs": epochs,
             "caution": grown.caution,
             **_compared(grown, taught, control),
-            "noise": told,
+            "noise": dict(told),
             "visits": self._plan.visits(len(core)),
         }
         version, seconds = self._publish(placement, entry), teaching.seconds
@@ -100,12 +99,9 @@ class Rounds:
         return Grown(
             growth=judged.promoted,
             hearing=hearing,
-            turn=turn,
             rounds=[*grown.rounds, entry],
-            told=dict(told),
-            coverage=coverage_told(self._material.classifier, taught.coverage),
+            coverage=taught.coverage,
             caution=judged.caution,
-            visits=grown.visits + entry["visits"],
             steps=pace.done,
             seconds=grown.seconds + seconds,
             files=self._visits.state(),
@@ -139,7 +135,7 @@ class Rounds:
 
     def _count_visits(self) -> None:
         """Every sample's one visit of the round, into the book and the round's file."""
-        rows = self._visits.stored_next()
+        rows = self._visits.kept()
         with naming(self._material.data.train, self._positions(rows["ordinal"].astype(np.int64))):
             self._book.add(visits_of_rows(rows), at=rows["at"])
         when_there_is_room(self._ground.lease, self._visits.end_epoch)

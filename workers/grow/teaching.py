@@ -12,13 +12,15 @@ import torch
 from numpy.typing import NDArray
 
 from app.logs import get_logger
+from models.batching import TokenizedTexts
+from models.encoders import LoadedClassifier
 from models.evaluation import classification_metrics, predict_logits
-from models.gradients import ParameterCoverage
 from models.noise import temperature
 from models.signals import VisitSignals
 from models.training import ScoringRun, pick_device
 from workers.lease import JobInterrupted
 from workers.score.configuration import training_config
+from workers.score.description import coverage_told
 from workers.score.epoch_visits import EpochVisits
 from workers.score.groundwork import Groundwork, Material
 from workers.score.pace import Pace
@@ -38,7 +40,7 @@ class Taught:
     others: Ints
     logits: NDArray[np.float32]
     validation: dict[str, Any]
-    coverage: tuple[ParameterCoverage, ...]
+    coverage: dict[str, Any]
 
 
 class Teaching:
@@ -71,13 +73,12 @@ class Teaching:
         """
         train = self._material.train
         others = np.setdiff1d(np.arange(len(train)), positions)
+        if lesson in self._done:
+            held = self._done[lesson]
+            return Taught(others, held["logits"].numpy(), held["validation"], held["coverage"])
         config = training_config(self._ground.params, epochs=epochs)
         classifier = self._ground.load_model(len(self._material.data.classes))
         run = ScoringRun(classifier, train.take(positions), None, config, pick_device())
-        held = self._done.get(lesson)
-        if held is not None:
-            logits = held["logits"].numpy()
-            return Taught(others, logits, held["validation"], run.coverage)
         measured = self._go_on(lesson, run)
         try:
             left = others if recording else None
@@ -86,11 +87,15 @@ class Teaching:
                 self._ground.lease.check(self._pace.progress())
                 if self._ground.checkpoints.due():
                     self._save(lesson, run, measured)
-            taught = self._look_back(run, classifier.model, others)
+            taught = self._look_back(run, classifier, others)
         except JobInterrupted:
             self._save(lesson, run, measured)
             raise
-        self._done[lesson] = {"logits": torch.from_numpy(taught.logits), "validation": taught.validation}
+        self._done[lesson] = {
+            "logits": torch.from_numpy(taught.logits),
+            "validation": taught.validation,
+            "coverage": taught.coverage,
+        }
         self._save()
         return taught
 
@@ -118,14 +123,14 @@ class Teaching:
         visits = visits_of(signals, self._material.data.train, positions[signals.positions])
         self._visits.add(self._turn - 1, visits, at=int(time.time()))
 
-    def _look_back(self, run: ScoringRun, model: Any, others: Ints) -> Taught:
+    def _look_back(self, run: ScoringRun, classifier: LoadedClassifier, others: Ints) -> Taught:
         material, size = self._material, self._ground.params.per_device_train_batch_size
         validation = material.validation
         assert validation is not None
 
-        def said_of(tokens: Any) -> NDArray[np.float32]:
+        def said_of(tokens: TokenizedTexts) -> NDArray[np.float32]:
             return predict_logits(
-                model,
+                classifier.model,
                 tokens,
                 batch_size=size,
                 autocast_dtype=run.autocast_dtype,
@@ -137,8 +142,8 @@ class Teaching:
         sureness = temperature(on_validation.astype(np.float64), validation.labels, TEMPERATURES)
         said = np.zeros((0, len(material.data.classes)), np.float32)
         if len(others):
-            said = said_of(material.train.take(others).tokens) * np.float32(sureness)
-        return Taught(others, said, asdict(metrics), run.coverage)
+            said = said_of(material.train.tokens.take(others)) * np.float32(sureness)
+        return Taught(others, said, asdict(metrics), coverage_told(classifier, run.coverage))
 
     # -- where it can go on --------------------------------------------------------------------------------
     def _resume(self) -> None:

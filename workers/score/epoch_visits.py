@@ -39,7 +39,7 @@ class EpochVisits:
         self._parts = [np.frombuffer(state["visits"].numpy().tobytes(), dtype=VISIT)]
 
     def state(self) -> dict[str, Any]:
-        return {"epoch": self._epoch, "files": list(self._files), "visits": as_tensor(self._kept().tobytes())}
+        return {"epoch": self._epoch, "files": list(self._files), "visits": as_tensor(self.kept().tobytes())}
 
     def add(self, epoch: int, visits: Visits, *, at: int) -> None:
         self._epoch = epoch
@@ -47,16 +47,12 @@ class EpochVisits:
 
     def end_epoch(self) -> None:
         """Stores the epoch's file, before any checkpoint that passes it."""
-        self._files.append(self._deltas.write_epoch(self._run, self._epoch, self._fence, self._kept()))
+        self._files.append(self._deltas.write_epoch(self._run, self._epoch, self._fence, self.kept()))
         self._parts.clear()
 
     def close(self, shards: Iterable[int]) -> None:
         """Ends the run, after its final write to these shards."""
         self._deltas.close_run(self._run, self._fence, job=self._job, epochs=self._files, shards=shards)
-
-    def stored_next(self) -> NDArray[np.void]:
-        """The visits that `end_epoch` would store, of dtype VISIT."""
-        return self._kept()
 
     def forget(self) -> None:
         """Drops the visits of an epoch that is not to count."""
@@ -67,5 +63,6 @@ class EpochVisits:
         if any(len(part) for part in self._parts):
             self.end_epoch()
 
-    def _kept(self) -> NDArray[np.void]:
+    def kept(self) -> NDArray[np.void]:
+        """The visits that are not stored yet, of dtype VISIT."""
         return np.concatenate(self._parts) if self._parts else np.empty(0, dtype=VISIT)

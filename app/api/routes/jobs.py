@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from app.api.dependencies import Cursor, Limit, ServiceDep
-from app.api.schemas import JobIn, JobOut, JobPage
+from app.api.job_schemas import JobIn, JobOut, JobPage
 from app.contracts import Job, JobState
 from app.services import jobs as use
 

@@ -98,6 +98,16 @@ class Client:
         items: list[Json] = self._json("GET", "/v1/jobs", params=params)["items"]
         return items
 
+    def job_files(self, job_id: str) -> list[Json]:
+        items: list[Json] = self._json("GET", f"/v1/jobs/{_part(job_id)}/files")["items"]
+        return items
+
+    @contextmanager
+    def job_file(self, job_id: str, name: str) -> Iterator[Iterator[bytes]]:
+        """The bytes of one file; a stream that breaks off raises."""
+        with self._stream(f"/v1/jobs/{_part(job_id)}/files/{quote(name)}", {}) as response:
+            yield response.iter_bytes()
+
     def cancel(self, job_id: str) -> Json:
         return self._json("POST", f"/v1/jobs/{_part(job_id)}/cancel")
 

@@ -40,6 +40,7 @@ REMEDIES: dict[str, str] = {
     "no_review": "There is nothing to take back; GET the sample's review for its history.",
     "dataset_busy": "Another writer holds the dataset; send the request again.",
     # jobs
+    "unknown_file": "GET /v1/jobs/{id}/files lists the files of a job that has succeeded.",
     "unknown_job": "Check the id; jobs are listed at GET /v1/jobs.",
     "unknown_kind": "Use a job kind of this version: score or grow.",
     "unknown_model": "Put the model's folder under <data dir>/models, or name it in GRADSIFT_ALLOWED_MODELS.",

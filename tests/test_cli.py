@@ -25,7 +25,9 @@ import numpy as np
 import pytest
 
 from app.cli import main
+from app.cli.files import place_within
 from app.contracts import Claim, JobError, JobState, Progress, SetVersion, now
+from app.errors import GradSiftError
 from app.settings import Settings
 from app.store.embedded import EmbeddedRedis
 from app.store.sets import Placement
@@ -599,6 +601,41 @@ class TestSets:
         assert "[unreachable]" in errors
         assert [file.name for file in tmp_path.iterdir()] == ["core.ndjson"]
         assert path.read_text() == "old"
+
+
+class TestDownload:
+    def test_all_files_of_a_job(self, service: Service, tmp_path: Path) -> None:
+        service.submitted("filed")
+        job_id = service.job("filed")
+        claim = service.claim()
+        folder = service.state.results.of_job(claim.dataset_uid, job_id)
+        folder.write("model/weights.bin", bytes(range(256)) * 1000)
+        folder.write("report ä.html", b"<p>")
+        service.state.jobs.end(claim, JobState.SUCCEEDED, progress=Progress(fraction=1.0))
+        code, output, errors = service.cli("download", job_id, "--to", str(tmp_path / "a" / "b"))
+        assert (code, output) == (0, ""), errors
+        assert (tmp_path / "a/b/model/weights.bin").read_bytes() == bytes(range(256)) * 1000
+        assert (tmp_path / "a/b/report ä.html").read_bytes() == b"<p>"
+        assert len(list((tmp_path / "a/b").rglob("*"))) == 3
+
+    def test_a_job_without_files_and_a_place_that_cannot_be_written(
+        self, service: Service, tmp_path: Path
+    ) -> None:
+        service.submitted("unfiled")
+        job_id = service.job("unfiled")
+        code, _, errors = service.cli("download", job_id, "--to", str(tmp_path / "none"))
+        assert (code, errors) == (0, f"{job_id} has left no files\n")
+        assert not (tmp_path / "none").exists()
+        service.state.jobs.cancel(job_id)
+        code, _, errors = service.cli("download", "job_x")
+        assert code == 1
+        assert "[unknown_job]" in errors
+
+    @pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../x"])
+    def test_files_stay_within_the_folder(self, tmp_path: Path, name: str) -> None:
+        with pytest.raises(GradSiftError, match="outside"):
+            place_within(tmp_path / "to", name)
+        assert list(tmp_path.iterdir()) == []
 
 
 def _umask() -> int:

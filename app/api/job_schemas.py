@@ -63,6 +63,17 @@ class JobOut(BaseModel):
     error: JobError | None
 
 
+class JobFileOut(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+    bytes: int
+
+
+class JobFiles(BaseModel):
+    items: list[JobFileOut]
+
+
 class JobPage(BaseModel):
     items: list[JobOut]
     next_cursor: str | None

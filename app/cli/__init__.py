@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from app.cli import jobs, parts, recovery, reviews, samples, sets
+from app.cli import files, jobs, parts, recovery, reviews, samples, sets
 from app.cli.outcome import FAILED, show_error
 from app.errors import GradSiftError
 
@@ -37,6 +37,7 @@ for command in (
     jobs.watch,
     jobs.cancel,
     jobs.jobs,
+    files.download,
     sets.sets,
     sets.export,
     reviews.review,

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Annotated
+from typing import Annotated
 
 import typer
 
 from app.cli.options import DEFAULT_URL, ApiKey, Url, connect
 from app.cli.outcome import note
-from app.errors import GradSiftError
+from app.cli.writing import destination
 
 
 class SetChoice(StrEnum):
@@ -100,49 +96,9 @@ def export(
     with (
         connect(url, api_key) as client,
         client.export(dataset, set.value, params) as chunks,
-        _destination(output) as file,
+        destination(output) as file,
     ):
         for chunk in chunks:
             written += file.write(chunk)
     if output is not None:
         note(f"{output}: {written} bytes")
-
-
-@contextmanager
-def _destination(output: Path | None) -> Iterator[IO[bytes]]:
-    """Standard output, or a file that gets its name once it is whole."""
-    if output is None:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{output.name}.", dir=output.parent)
-    except OSError as error:
-        raise _unwritable(output, error) from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, output)
-    except OSError as error:
-        raise _unwritable(output, error) from error
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(name)
-
-
-def _umask() -> int:
-    """Temporary files are private, an export is not. A umask can only be read by setting one."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
-
-
-def _unwritable(output: Path, error: OSError) -> GradSiftError:
-    return GradSiftError(
-        "unwritable_file",
-        f"cannot write {output}: {error.strerror or error}",
-        remedy="Name a file in a directory that you may write to.",
-    )

@@ -104,6 +104,20 @@ class ScoreParams(TrainingParams):
         description="Steps between two takes of the validation gradient that samples are aligned with; "
         "null: no alignment. Without a validation split there is none.",
     )
+    seeds: Count = Field(
+        default=1,
+        ge=1,
+        le=20,
+        description="Runs of the whole training, with `seed`, `seed` + 1, …: the scores are their average, "
+        "and the result says how far they agree.",
+    )
+    cross_fit: Count | None = Field(
+        default=None,
+        ge=2,
+        le=10,
+        description="Folds. As many more models are trained, each on all other folds, and `robust` hears what"
+        " they say of the fold that did not teach them. Null: none.",
+    )
     response: Literal["mean_norm", "vector"] = Field(
         default="mean_norm",
         description="`vector`: also keep each sample's mean gradient, projected, which tells whether it "
@@ -130,6 +144,8 @@ class ScoreParams(TrainingParams):
             raise ValueError(
                 f"policy {self.policy} does not judge by validation: leave trusted_validation out"
             )
+        if self.cross_fit is not None and self.policy != "robust":
+            raise ValueError(f"policy {self.policy} does not judge labels: leave cross_fit out")
         return self
 
 

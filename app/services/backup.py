@@ -9,6 +9,7 @@ whatever its size, and restoring is copying back and rebuilding (`app.services.r
     datasets/<name>-<uid>/reviews.parquet   where there are any
     datasets/<name>-<uid>/archive/…         manifest, lineages, visits, set versions
     datasets/<name>-<uid>/responses/…       mean projected gradients, where there are any
+    datasets/<name>-<uid>/results/…         files that its jobs left
     jobs/<id>.json
 
 A job that has not ended is in it as queued, without the run that it was in the middle of: after a restore it
@@ -56,6 +57,7 @@ class Moment:
     manifest: bytes
     files: tuple[str, ...]
     responses: tuple[str, ...]
+    results: tuple[str, ...]
     jobs: tuple[Fields, ...]
 
 
@@ -136,6 +138,7 @@ def _moment(state: State, dataset: Dataset, tag: str) -> Moment | None:
             manifest=home.folder.read(MANIFEST) or b"",
             files=tuple(_files(home, unended, set(state.sets.numbers(dataset)))),
             responses=tuple(_responses(state, dataset, unended)),
+            results=tuple(_results(state, dataset, jobs)),
             jobs=tuple(_as_new(fields) for fields in jobs),
         )
 
@@ -178,6 +181,13 @@ def _responses(state: State, dataset: Dataset, unended: Set[tuple[str, int]]) ->
             yield name
 
 
+def _results(state: State, dataset: Dataset, jobs: list[Fields]) -> Iterator[str]:
+    done = {fields["id"] for fields in jobs if fields["state"] == JobState.SUCCEEDED.value}
+    for name in state.results.folder(dataset.uid).names():
+        if name.partition("/")[0] in done:
+            yield name
+
+
 def _home(dataset: Dataset) -> str:
     return f"datasets/{dataset.name}-{dataset.uid}"
 
@@ -189,10 +199,10 @@ def _copy(state: State, writer: BackupWriter, moment: Moment) -> None:
     if moment.reviews is not None:
         reviews = state.reviews.scan(dataset, moment.reviews)
         _copy_table(writer, f"{home}/reviews.parquet", review_log.SCHEMA, reviews)
-    archive, responses = state.archive.of_dataset(dataset).folder, state.responses.folder(dataset.uid)
     for place, source, names in (
-        ("archive", archive, moment.files),
-        ("responses", responses, moment.responses),
+        ("archive", state.archive.of_dataset(dataset).folder, moment.files),
+        ("responses", state.responses.folder(dataset.uid), moment.responses),
+        ("results", state.results.folder(dataset.uid), moment.results),
     ):
         for name in names:
             with writer.writing(f"{home}/{place}/{name}") as stream, source.open(name) as content:

@@ -131,6 +131,7 @@ def delete_dataset(state: State, settings: Settings, dataset: Dataset) -> None:
         state.samples.drop(dataset)
         state.reviews.drop(dataset)
         state.responses.drop(dataset.uid)
+        state.results.drop(dataset.uid)
         state.archive.drop(dataset.name, dataset.uid)
     for job_id in job_ids:
         clean_up_ended(state, settings, job_id)

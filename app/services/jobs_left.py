@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from app.contracts import now
+from app.contracts import JobState, now
 from app.errors import NotFound
 from app.settings import Settings
 from app.store.artifacts import ArtifactStore, jobs_with_artifacts
@@ -26,7 +26,8 @@ def sweep(state: State, settings: Settings) -> None:
 
 
 def clean_up_ended(state: State, settings: Settings, job_id: str) -> None:
-    """Archives the record of an ended job, removes its checkpoints, frees the version of the samples it read.
+    """Archives the record of an ended job, removes its checkpoints and the results of one that failed, frees
+    the version of the samples it read.
 
     A job that has not ended is left alone.
     """
@@ -37,6 +38,8 @@ def clean_up_ended(state: State, settings: Settings, job_id: str) -> None:
     if job.attempt == 0:
         return
     ArtifactStore(settings.data_url, job_id).remove_all()
+    if job.state is not JobState.SUCCEEDED:
+        state.results.of_job(state.jobs.dataset_uid(job_id), job_id).remove_all()
     dataset = state.datasets.by_uid(state.jobs.dataset_uid(job_id))
     if dataset is not None:
         state.samples.unpin(dataset, job_id)

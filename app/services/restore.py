@@ -62,6 +62,7 @@ def _dataset(state: State, folder: Folder, catalogue: Catalogue, home: str) -> N
     targets = {
         f"{home}/archive/": state.archive.of_dataset(dataset).folder,
         f"{home}/responses/": state.responses.folder(dataset.uid),
+        f"{home}/results/": state.results.folder(dataset.uid),
     }
     for start, target in targets.items():
         for name in catalogue.files:

@@ -72,6 +72,10 @@ class Folder:
     def has(self, name: str) -> bool:
         return bool(self._store.get_file_info(f"{self._path}/{name}").type == fs.FileType.File)
 
+    def size(self, name: str) -> int:
+        """Bytes of a file that is there."""
+        return int(self._store.get_file_info(f"{self._path}/{name}").size)
+
     def names(self) -> list[str]:
         """The complete files below the place, by name, in order."""
         selector = fs.FileSelector(self._path, recursive=True, allow_not_found=True)

@@ -22,6 +22,7 @@ from app.store.known import KnownDatasets
 from app.store.lookups import Lookups
 from app.store.pages import Pages
 from app.store.responses import ResponseStore
+from app.store.results import ResultStore
 from app.store.reviews import ReviewStore
 from app.store.samples import SampleStore
 from app.store.scores import ScoreStore
@@ -46,6 +47,7 @@ class State:
     """What look-ups and pages are read through, on an event loop; it is closed there."""
     jobs: JobStore
     responses: ResponseStore
+    results: ResultStore
     durability: Durability
     journal: WriteJournal
     archive: Archive
@@ -83,6 +85,7 @@ def open_state(settings: Settings, *, outage_seconds: float = 1.0, waits_for_roo
         exchange=exchange,
         jobs=JobStore(client, keys),
         responses=ResponseStore(settings.data_url),
+        results=ResultStore(settings.data_url),
         durability=durability,
         journal=WriteJournal(client, keys),
         archive=Archive(client, keys, settings.data_url),

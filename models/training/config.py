@@ -46,6 +46,11 @@ class TrainingConfig:
     alignment_samples: int = 128
     projection_dim: int | None = None
 
+    def steps_per_epoch(self, samples: int) -> int:
+        """Optimiser steps of one pass over so many samples; the last may have fewer micro-batches."""
+        batches = -(-samples // self.per_device_train_batch_size)
+        return -(-batches // self.gradient_accumulation_steps)
+
     def __post_init__(self) -> None:
         faults = [*self._whole_number_faults(), *self._number_faults(), *self._choice_faults()]
         if faults:

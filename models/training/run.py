@@ -104,8 +104,7 @@ class ScoringRun:
 
     @property
     def steps_per_epoch(self) -> int:
-        batches = -(-len(self._train) // self._config.per_device_train_batch_size)
-        return -(-batches // self._config.gradient_accumulation_steps)
+        return self._config.steps_per_epoch(len(self._train))
 
     @property
     def total_steps(self) -> int:

@@ -19,13 +19,13 @@ from tests.workers.test_robust_sets import COUNT, reviews_with_slips, wrong_ids
 from tests.workers.test_waiting import full_disk
 from workers.grow.grown import GROWN
 from workers.grow.rounds import Rounds
-from workers.grow.teaching import TAUGHT, Teaching
 from workers.lease import JobCancelled, JobInterrupted
 from workers.runner import run_claimed
 from workers.score import checkpoint
 from workers.score.book import ScoreBook
 from workers.score.checkpoint import Checkpoints
 from workers.score.groundwork import Groundwork
+from workers.score.teaching import TAUGHT, Teaching
 
 GROW = {"num_train_epochs": 2, "initial_fraction": 0.2, "max_rounds": 3, "round_patience": 3}
 VALIDATION = 36

@@ -15,13 +15,14 @@ from app.settings import Settings
 from app.store.state import State
 from models.errors import ModelError
 from models.selection import Grower, Growth
-from workers.grow.grown import Grown, Hearing
+from workers.grow.grown import Grown
 from workers.grow.plan import Plan, best_round
 from workers.grow.rounds import Rounds
 from workers.lease import JobCancelled, JobLease
 from workers.score.description import described
 from workers.score.evidence import evidence_of, reviewed_of
 from workers.score.groundwork import Groundwork, Material
+from workers.score.hearing import Hearing
 from workers.score.judging import know
 from workers.score.room import when_there_is_room
 

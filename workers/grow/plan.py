@@ -9,6 +9,7 @@ from typing import Any
 from app.contracts.params import GrowParams
 from app.errors import JobFailed
 from models.selection import round_sizes
+from workers.score.configuration import training_config
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,14 @@ class Plan:
 
     def epochs(self, core: int) -> int:
         """Passes over a core of this size."""
-        full = self.params.num_train_epochs * self._steps(self.size(self.params.max_rounds))
-        return max(self.params.num_train_epochs, -(-full // self._steps(core)))
+        steps = training_config(self.params).steps_per_epoch
+        full = self.params.num_train_epochs * steps(self.size(self.params.max_rounds))
+        return max(self.params.num_train_epochs, -(-full // max(1, steps(core))))
 
     def steps(self, core: int) -> int:
         """Training steps of the core and of its control, and batches of all others."""
         others = -(-(self.count - core) // self.params.per_device_train_batch_size)
-        return 2 * self.epochs(core) * self._steps(core) + others
+        return 2 * self.epochs(core) * training_config(self.params).steps_per_epoch(core) + others
 
     def visits(self, core: int) -> int:
         """Samples trained on and measured, the control's included."""
@@ -69,11 +71,6 @@ class Plan:
         if params.max_visits is not None and visits + self.visits(core) > params.max_visits:
             return "visits"
         return None
-
-    def _steps(self, samples: int) -> int:
-        """Of one epoch."""
-        batches = -(-samples // self.params.per_device_train_batch_size)
-        return max(1, -(-batches // self.params.gradient_accumulation_steps))
 
 
 def best_round(rounds: Sequence[Mapping[str, Any]], min_gain: float) -> int:

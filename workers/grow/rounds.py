@@ -15,17 +15,18 @@ from app.store.deltas import visits_of_rows
 from app.store.sets import Placement
 from models.noise import Reviewed
 from models.selection import Evidence, Grower, Growth, drawn, random_by_label, sorted_by_growth
-from workers.grow.grown import Grown, Hearing
+from workers.grow.grown import Grown
 from workers.grow.plan import Plan
-from workers.grow.teaching import Taught, Teaching
 from workers.score.book import ScoreBook
 from workers.score.epoch_visits import EpochVisits
 from workers.score.groundwork import Groundwork, Material
+from workers.score.hearing import Hearing
 from workers.score.judging import Judgement, know
 from workers.score.pace import Pace
 from workers.score.recording import naming
 from workers.score.room import when_there_is_room
 from workers.score.sets import place
+from workers.score.teaching import Taught, Teaching
 
 NAMED = 100
 """Samples that left the core are named in the result, so many of them a round."""

@@ -24,12 +24,13 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class Checkpoint:
+    """training: of the job's run, from 0. step: over all of its runs. books: see `Books.state`."""
+
     training: dict[str, Any]
     records: Records
+    run: int
     step: int
-    history: dict[str, Any]
-    visits: dict[str, Any]
-    responses: dict[str, Any] | None
+    books: dict[str, Any]
 
 
 class Checkpoints:
@@ -48,20 +49,15 @@ class Checkpoints:
         """The next one is due after another interval."""
         self._written = time.monotonic()
 
-    def save(
-        self,
-        training: dict[str, Any],
-        records: Records,
-        *,
-        step: int,
-        history: dict[str, Any],
-        visits: dict[str, Any],
-        responses: dict[str, Any] | None,
-    ) -> None:
-        """`history` and `visits`: what the epochs came to, and the visits of the one that has not ended."""
-        packed = as_tensor(pack_records(records))
-        held = {"training": training, "records": packed, "step": step, "history": history, "visits": visits}
-        self.write(CHECKPOINT, held | {"responses": responses}, step=step)
+    def save(self, checkpoint: Checkpoint) -> None:
+        held = {
+            "training": checkpoint.training,
+            "records": as_tensor(pack_records(checkpoint.records)),
+            "run": checkpoint.run,
+            "step": checkpoint.step,
+            "books": checkpoint.books,
+        }
+        self.write(CHECKPOINT, held, step=checkpoint.step)
 
     def write(self, name: str, held: dict[str, Any], **said: Any) -> None:
         """Dicts, lists, strings, numbers and tensors, as one file; `said` is for the log."""
@@ -78,12 +74,11 @@ class Checkpoints:
         held = self.read(CHECKPOINT)
         if held is None:
             return None
-        if "visits" not in held:
+        if "books" not in held:
             log.warning("the checkpoint is of an older version; the job starts again")
             return None
         records = unpack_records(held["records"].numpy().tobytes(), ordinals)
-        responses = held.get("responses")
-        return Checkpoint(held["training"], records, held["step"], held["history"], held["visits"], responses)
+        return Checkpoint(held["training"], records, held["run"], held["step"], held["books"])
 
     def read(self, name: str) -> dict[str, Any] | None:
         """What `write` left there, or None if there is nothing that can be read."""

@@ -62,6 +62,7 @@ class Groundwork:
         self.claim = lease.claim
         self.params = params
         self.artifacts = ArtifactStore(settings.data_url, self.claim.job.id)
+        self.results = state.results.of_job(self.claim.dataset_uid, self.claim.job.id)
         self.checkpoints = Checkpoints(self.artifacts, settings.checkpoint_seconds)
 
     def prepare(self) -> Material:
@@ -110,18 +111,20 @@ class Groundwork:
                 log.info("the job waits for whoever writes samples", detail=error.detail)
                 self.lease.check()
 
-    def load_model(self, classes: int) -> LoadedClassifier:
+    def load_model(self, classes: int, *, seed: int | None = None) -> LoadedClassifier:
+        """Anew, with what is drawn for it (a head, adapters) by this seed, or by the job's."""
+        seed = self.params.seed if seed is None else seed
         place = find_model(self.claim.job.model, self.settings)
         classifier = load_classifier(
             place.source,
             num_labels=classes,
-            seed=self.params.seed,
+            seed=seed,
             config_overrides=self.params.model_config_,
             local_files_only=place.local,
         )
         if self.params.peft is not None:
             adapters = LoraSettings(**self.params.peft.model_dump(exclude={"method"}))
-            add_lora(classifier.model, adapters, seed=self.params.seed)
+            add_lora(classifier.model, adapters, seed=seed)
         return classifier
 
     def open_book(self, material: Material, ordinals: int, records: Records | None) -> ScoreBook:

@@ -11,7 +11,8 @@ from models.training import StepResult
 
 
 class EpochHistory:
-    """Train loss, train accuracy, mean gradient norm and validation metrics by epoch; survives a resume."""
+    """Train loss, train accuracy, mean gradient norm and validation metrics by run and epoch, each counted
+    from 1; survives a resume."""
 
     def __init__(self, state: dict[str, Any] | None = None) -> None:
         held = state or {"epochs": [], "sums": [0.0, 0.0, 0.0], "samples": 0}
@@ -22,7 +23,8 @@ class EpochHistory:
     def state(self) -> dict[str, Any]:
         return {"epochs": self.epochs, "sums": self._sums.tolist(), "samples": self._samples}
 
-    def add(self, result: StepResult) -> None:
+    def add(self, result: StepResult, *, run: int) -> None:
+        """run: from 0."""
         signals = result.signals
         parts = (signals.loss, signals.correct, signals.grad_norm)
         self._sums += [float(part.sum(dtype=np.float64)) for part in parts]
@@ -33,6 +35,7 @@ class EpochHistory:
         validation = None if result.epoch_metrics is None else asdict(result.epoch_metrics)
         self.epochs.append(
             {
+                "run": run + 1,
                 "epoch": result.epoch + 1,
                 "train_loss": loss,
                 "train_accuracy": accuracy,

@@ -53,12 +53,19 @@ class Judgement:
 
 
 def judge(
-    evidence: Evidence, params: ScoreParams, validation: Validation | None, reviewed: Reviewed | None
+    evidence: Evidence,
+    params: ScoreParams,
+    validation: Validation | None,
+    reviewed: Reviewed | None,
+    heard: NDArray[np.float64] | None = None,
 ) -> Judgement:
-    """Sorts n samples by the job's policy; under `robust`, estimates first whose label is wrong."""
+    """Sorts n samples by the job's policy; under `robust`, estimates first whose label is wrong.
+
+    heard: one more voice, see `estimate_noise`.
+    """
     policy = policy_of(params)
     if params.policy == "robust":
-        known = know(evidence, params, validation, reviewed)
+        known = know(evidence, params, validation, reviewed, heard)
         return known.judgement(policy.assign(known.evidence))
     nothing = np.full(len(evidence), np.nan), np.full(len(evidence), -1, dtype=np.int32)
     return Judgement(policy.assign(evidence), *nothing, {})

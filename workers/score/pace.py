@@ -23,6 +23,10 @@ class Pace:
     def done(self) -> int:
         return self._step
 
+    @property
+    def total(self) -> int:
+        return self._total
+
     def go_to(self, step: int) -> None:
         """Where an earlier attempt was."""
         self._step = step

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import time
+from dataclasses import replace
 from typing import Any
+
+import pyarrow.parquet as pq
 
 from app.contracts import SetVersion
 from app.contracts.params import ScoreParams
@@ -14,19 +18,23 @@ from app.store.state import State
 from models.errors import ModelError
 from models.noise import Reviewed
 from models.selection import Evidence
-from models.training import ScoringRun, pick_device
+from models.training import ScoringRun, TrainingConfig, pick_device
 from workers.lease import JobCancelled, JobLease
-from workers.score.book import ScoreBook
+from workers.score.books import Books
+from workers.score.checkpoint import Checkpoint
 from workers.score.configuration import training_config
+from workers.score.cross_fit import CrossFit
 from workers.score.description import coverage_told, described
-from workers.score.epoch_visits import EpochVisits
 from workers.score.groundwork import Groundwork, Material
 from workers.score.history import EpochHistory
 from workers.score.judging import Judgement, judge
+from workers.score.pace import Pace
+from workers.score.repeats import FILE, Repeats
 from workers.score.responses import ResponseBook
 from workers.score.sets import Ints, place
 from workers.score.training import ScoreTraining
 
+SEEDS = 2**32
 log = get_logger(__name__)
 
 
@@ -48,59 +56,82 @@ class ScoreJob:
             GradSiftError, ModelError: what the client can act on.
         """
         started = time.monotonic()
-        ground, material = self._ground, self._ground.prepare()
-
-        def sort(evidence: Evidence, _: Ints, reviewed: Reviewed | None) -> Judgement:
-            return judge(evidence, self._params, material.seen.validation, reviewed)
-
-        config = training_config(self._params)
-        run = ScoringRun(material.classifier, material.train, material.validation, config, pick_device())
-        training, book, history, visits = self._resume_or_begin(material, run)
+        ground, material, params = self._ground, self._ground.prepare(), self._params
+        config = training_config(params)
+        cross_fit = CrossFit(ground, material, params.cross_fit)
+        steps = config.num_train_epochs * config.steps_per_epoch(len(material.train))
+        pace = Pace(0, cross_fit.steps + params.seeds * steps)
+        heard = cross_fit.hear(pace)
+        books, left = self._open_books(material)
+        training = ScoreTraining(
+            lambda number: self._begin(material, config, number),
+            books,
+            ground.checkpoints,
+            left,
+            runs=params.seeds,
+            epochs=config.num_train_epochs,
+        )
         try:
-            training.go(self._lease, self._settings)
+            training.go(self._lease, self._settings, pace)
         except (JobCancelled, JobFailed, ModelError):
-            ground.close_run(book, visits)  # the visits until here count
+            ground.close_run(books.scores, books.visits)  # the visits until here count
             raise
-        ground.phase("sets", step=training.last_step, total=run.total_steps)
-        placement, told = place(self._state, material.dataset, book.records, material.seen, sort)
+        ground.phase("sets", step=pace.done, total=pace.total)
+
+        def sort(evidence: Evidence, where: Ints, reviewed: Reviewed | None) -> Judgement:
+            logs = None if heard is None else heard.logs[where]
+            return judge(evidence, params, material.seen.validation, reviewed, logs)
+
+        placement, told = place(self._state, material.dataset, books.scores.records, material.seen, sort)
+        if heard is not None:
+            told = {**told, "cross_fit": heard.told}
 
         def finish() -> tuple[dict[str, Any], SetVersion]:
-            ground.close_run(book, visits)
-            response = self._keep_responses(material, training.responses)
-            return response, ground.publish(material, placement)
+            ground.close_run(books.scores, books.visits)
+            kept = self._keep_responses(material, books.responses) | self._keep_repeats(books)
+            return kept, ground.publish(material, placement)
 
-        response, sets = self._state.durably(finish)
+        kept, sets = self._state.durably(finish)
         log.info("sets published", version=sets.version, sizes=sets.sizes)
         return {
-            **described(material, coverage_told(material.classifier, run.coverage), sets),
-            "epochs": history.epochs,
-            **response,
+            **described(material, coverage_told(material.classifier, training.coverage), sets),
+            "epochs": books.history.epochs,
+            **kept,
             **({"noise": told} if told else {}),
-            "steps": training.last_step,
+            "steps": len(books.history.epochs) * config.steps_per_epoch(len(material.train)),
             "seconds": round(time.monotonic() - started, 2),
         }
 
-    def _resume_or_begin(
-        self, material: Material, run: ScoringRun
-    ) -> tuple[ScoreTraining, ScoreBook, EpochHistory, EpochVisits]:
-        """Goes on from the checkpoint; without one, from the records that the job first found."""
+    def _begin(self, material: Material, config: TrainingConfig, number: int) -> ScoringRun:
+        """The job's run of this number: the first trains the model that was looked through already."""
+        seed = (self._params.seed + number) % SEEDS
+        classifier = material.classifier
+        if number > 0:
+            classifier = self._ground.load_model(len(material.data.classes), seed=seed)
+        config = replace(config, seed=seed)
+        return ScoringRun(classifier, material.train, material.validation, config, pick_device())
+
+    def _open_books(self, material: Material) -> tuple[Books, Checkpoint | None]:
+        """As the checkpoint left them; without one, from the records that the job first found."""
         ground = self._ground
         ordinals = self._state.datasets.next_ordinal(material.dataset)
-        checkpoint = ground.checkpoints.load(ordinals)
+        left = ground.checkpoints.load(ordinals)
+        held = {} if left is None else left.books
         responses = self._responses(material, ordinals)
-        if checkpoint is not None:
-            if responses is not None and checkpoint.responses is not None:
-                responses.load_state(checkpoint.responses)
-            run.load_state_dict(checkpoint.training)
-            log.info("job resumes", step=checkpoint.step, of=run.total_steps)
-        book = ground.open_book(material, ordinals, None if checkpoint is None else checkpoint.records)
-        history = EpochHistory(None if checkpoint is None else checkpoint.history)
-        visits = ground.open_visits(material, None if checkpoint is None else checkpoint.visits)
-        step = 0 if checkpoint is None else checkpoint.step
-        training = ScoreTraining(
-            run, book, responses, material.data.train, ground.checkpoints, history, visits, from_step=step
+        if responses is not None and held.get("responses") is not None:
+            responses.load_state(held["responses"])
+        repeats = Repeats(len(material.train)) if self._params.seeds > 1 else None
+        if repeats is not None and held.get("repeats") is not None:
+            repeats.load_state(held["repeats"])
+        books = Books(
+            train=material.data.train,
+            scores=ground.open_book(material, ordinals, None if left is None else left.records),
+            visits=ground.open_visits(material, held.get("visits")),
+            history=EpochHistory(held.get("history")),
+            responses=responses,
+            repeats=repeats,
         )
-        return training, book, history, visits
+        return books, left
 
     def _responses(self, material: Material, ordinals: int) -> ResponseBook | None:
         """What earlier runs of the lineage left, to go on from; None unless they are asked for."""
@@ -124,3 +155,12 @@ class ScoreJob:
             material.dataset.uid, material.lineage.id, material.run, book.dim, book.table()
         )
         return {"response": {"artifact": place, **book.summary(material.data.train.ordinals)}}
+
+    def _keep_repeats(self, books: Books) -> dict[str, Any]:
+        """Writes what each run came to, where there are several; the result's part on it."""
+        if books.repeats is None:
+            return {}
+        buffer = io.BytesIO()
+        pq.write_table(books.repeats.table(books.train), buffer, compression="zstd")
+        self._ground.results.write(FILE, buffer.getbuffer())
+        return {"stability": books.repeats.told()}

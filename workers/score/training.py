@@ -1,95 +1,98 @@
-"""The training loop of a score job: visits into the book, checkpoints, a way out at every step."""
+"""The training of a score job: visits into the books, checkpoints, a way out at every step."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from app.logs import get_logger
 from app.settings import Settings
-from models.training import ScoringRun, StepResult
+from models.gradients import ParameterCoverage
+from models.training import ScoringRun
 from workers.lease import JobInterrupted, JobLease
-from workers.score.book import ScoreBook
-from workers.score.checkpoint import Checkpoints
-from workers.score.data import Rows
-from workers.score.epoch_visits import EpochVisits
-from workers.score.history import EpochHistory
+from workers.score.books import Books
+from workers.score.checkpoint import Checkpoint, Checkpoints
 from workers.score.pace import Pace
-from workers.score.recording import naming, visits_of
-from workers.score.responses import ResponseBook
+from workers.score.recording import naming
 from workers.score.room import when_there_is_room
 
 log = get_logger(__name__)
 
 
 class ScoreTraining:
+    """Run after run, each of the model as it was loaded.
+
+    Args:
+        begin: makes a run by its number, from 0.
+        runs: how many there are.
+        epochs: of one run, at most.
+        left: where an earlier attempt can go on, None to begin.
+    """
+
     def __init__(
         self,
-        run: ScoringRun,
-        book: ScoreBook,
-        responses: ResponseBook | None,
-        train: Rows,
+        begin: Callable[[int], ScoringRun],
+        books: Books,
         checkpoints: Checkpoints,
-        history: EpochHistory,
-        visits: EpochVisits,
+        left: Checkpoint | None,
         *,
-        from_step: int,
+        runs: int,
+        epochs: int,
     ) -> None:
-        self._run = run
-        self._book = book
-        self.responses = responses
-        self._train = train
+        self._begin = begin
+        self._books = books
         self._checkpoints = checkpoints
-        self._history = history
-        self._visits = visits
-        self.last_step = from_step
+        self._left = left
+        self._runs = runs
+        self._epochs = epochs
+        self._step = 0 if left is None else left.step
+        self.coverage: tuple[ParameterCoverage, ...] = ()
 
-    def go(self, lease: JobLease, settings: Settings) -> None:
+    def go(self, lease: JobLease, settings: Settings, pace: Pace) -> None:
         """Trains to the end. Raises what the lease raises; an interrupted run leaves a checkpoint."""
-        pace = Pace(self.last_step, self._run.total_steps)
-        lease.check(pace.progress())
-        flushed = time.monotonic()
-        try:
-            with naming(self._train):
-                for result in self._run.steps():
-                    self._record(result)
-                    if result.epoch_ended:
-                        when_there_is_room(lease, self._visits.end_epoch)
-                    self.last_step = result.step
-                    pace.add(result.step, len(result.signals))
-                    if time.monotonic() - flushed >= settings.flush_seconds:
-                        self._book.flush(result.step)
-                        flushed = time.monotonic()
-                    if self._checkpoints.due():
-                        self._save_if_there_is_room()
-                    lease.check(pace.progress())
-        except JobInterrupted:
-            self._save_if_there_is_room()
-            raise
+        before = pace.done
+        for number in range(0 if self._left is None else self._left.run, self._runs):
+            run = self._begin(number)
+            if self._left is not None:
+                run.load_state_dict(self._left.training)
+                log.info("job resumes", step=self._left.step, run=number + 1, of=self._runs)
+                self._left = None
+            pace.phase = "training" if self._runs == 1 else f"training, run {number + 1} of {self._runs}"
+            pace.go_to(before + max(self._step, number * run.total_steps))
+            lease.check(pace.progress())
+            try:
+                self._go_through(run, number, before, lease, settings, pace)
+            except JobInterrupted:
+                self._save_if_there_is_room(run, number)
+                raise
+            self.coverage = run.coverage
+            self._books.end_run()
 
-    def _save_if_there_is_room(self) -> None:
+    def _go_through(
+        self, run: ScoringRun, number: int, before: int, lease: JobLease, settings: Settings, pace: Pace
+    ) -> None:
+        flushed = time.monotonic()
+        with naming(self._books.train):
+            for result in run.steps():
+                self._books.enter(result, run=number, epoch=number * self._epochs + result.epoch)
+                if result.epoch_ended:
+                    when_there_is_room(lease, self._books.visits.end_epoch)
+                self._step = number * run.total_steps + result.step
+                pace.add(before + self._step, len(result.signals))
+                if time.monotonic() - flushed >= settings.flush_seconds:
+                    self._books.scores.flush(self._step)
+                    flushed = time.monotonic()
+                if self._checkpoints.due():
+                    self._save_if_there_is_room(run, number)
+                lease.check(pace.progress())
+
+    def _save_if_there_is_room(self, run: ScoringRun, number: int) -> None:
         """A checkpoint saves work, but nothing depends on it: on a full disk the one before stays."""
+        books = self._books
         try:
             self._checkpoints.save(
-                self._run.state_dict(),
-                self._book.records,
-                step=self.last_step,
-                history=self._history.state(),
-                visits=self._visits.state(),
-                responses=None if self.responses is None else self.responses.state(),
+                Checkpoint(run.state_dict(), books.scores.records, number, self._step, books.state())
             )
         except OSError as error:
-            log.warning("no checkpoint could be written", step=self.last_step, error=str(error))
+            log.warning("no checkpoint could be written", step=self._step, error=str(error))
             self._checkpoints.postpone()
-
-    def _record(self, result: StepResult) -> None:
-        """One step's visits, into the book and the epoch's file; a failure names their samples."""
-        positions, at = result.signals.positions, int(time.time())
-        visits = visits_of(result.signals, self._train, positions)
-        with naming(self._train, positions):
-            self._book.add(visits, at=at)
-        if self.responses is not None and result.signals.projection is not None:
-            self.responses.add(
-                visits.ordinals, visits.generations, result.signals.projection, visits.grad_norm
-            )
-        self._history.add(result)
-        self._visits.add(result.epoch, visits, at=at)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import Annotated
+from urllib.parse import quote
 
 import anyio
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from app.api.dependencies import Cursor, Limit, ServiceDep
-from app.api.job_schemas import JobIn, JobOut, JobPage
+from app.api.job_schemas import JobFileOut, JobFiles, JobIn, JobOut, JobPage
 from app.contracts import Job, JobState
 from app.services import jobs as use
+from app.services.job_files import job_files, open_job_file
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 EVENT_SECONDS = 0.25
@@ -59,6 +62,27 @@ def list_jobs(
 def get_job(service: ServiceDep, job_id: str) -> JobOut:
     """The job as it is now."""
     return _shown(service.state.jobs.get(job_id))
+
+
+@router.get("/{job_id}/files")
+def list_job_files(service: ServiceDep, job_id: str) -> JobFiles:
+    """The files that a succeeded job left, by name."""
+    return JobFiles(items=[JobFileOut.model_validate(file) for file in job_files(service.state, job_id)])
+
+
+@router.get(
+    "/{job_id}/files/{name:path}",
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+    },
+)
+def get_job_file(service: ServiceDep, job_id: str, name: str) -> StreamingResponse:
+    """One of them, as it is."""
+    size, chunks = open_job_file(service.state, job_id, name)
+    file = quote(name.rpartition("/")[2])
+    headers = {"Content-Length": str(size), "Content-Disposition": f"attachment; filename*=UTF-8''{file}"}
+    return StreamingResponse(chunks, media_type="application/octet-stream", headers=headers)
 
 
 @router.post("/{job_id}/cancel", status_code=202)

@@ -35,7 +35,8 @@ log = get_logger(__name__)
 @dataclass(frozen=True)
 class Taught:
     """others: (m,) the samples that did not teach; logits: (m, classes) what the model says of them,
-    as sure as it is right on validation. validation: its metrics. coverage: of the gradient norms."""
+    as sure as it is right on validation, or on them where there is no such split. validation: its metrics,
+    empty without one. coverage: of the gradient norms."""
 
     others: Ints
     logits: NDArray[np.float32]
@@ -44,10 +45,13 @@ class Taught:
 
 
 class Teaching:
-    """A round's lessons, one after the other, resumable within each."""
+    """A turn's lessons, one after the other, resumable within each.
+
+    visits: where lessons that are recorded leave theirs.
+    """
 
     def __init__(
-        self, ground: Groundwork, material: Material, visits: EpochVisits, pace: Pace, *, turn: int
+        self, ground: Groundwork, material: Material, visits: EpochVisits | None, pace: Pace, *, turn: int
     ) -> None:
         self._ground = ground
         self._material = material
@@ -62,7 +66,7 @@ class Teaching:
 
     @property
     def seconds(self) -> float:
-        """Spent on the round, by earlier attempts too, as far as they left a checkpoint."""
+        """Spent on the turn, by earlier attempts too, as far as they left a checkpoint."""
         return self._before + time.monotonic() - self._began
 
     def teach(self, lesson: str, positions: Ints, epochs: int, *, recording: bool) -> Taught:
@@ -120,13 +124,13 @@ class Teaching:
                 yield measured
 
     def _record(self, signals: VisitSignals, positions: Ints) -> None:
+        assert self._visits is not None
         visits = visits_of(signals, self._material.data.train, positions[signals.positions])
         self._visits.add(self._turn - 1, visits, at=int(time.time()))
 
     def _look_back(self, run: ScoringRun, classifier: LoadedClassifier, others: Ints) -> Taught:
         material, size = self._material, self._ground.params.per_device_train_batch_size
-        validation = material.validation
-        assert validation is not None
+        validation, labels = material.validation, material.train.labels[others]
 
         def said_of(tokens: TokenizedTexts) -> NDArray[np.float32]:
             return predict_logits(
@@ -137,13 +141,16 @@ class Teaching:
                 on_batch=self._ground.lease.check,
             )
 
-        on_validation = said_of(validation.tokens)
-        metrics = classification_metrics(on_validation, validation.labels)
-        sureness = temperature(on_validation.astype(np.float64), validation.labels, TEMPERATURES)
         said = np.zeros((0, len(material.data.classes)), np.float32)
         if len(others):
-            said = said_of(material.train.tokens.take(others)) * np.float32(sureness)
-        return Taught(others, said, asdict(metrics), coverage_told(classifier, run.coverage))
+            said = said_of(material.train.tokens.take(others))
+        tried, metrics = said, {}
+        if validation is not None:
+            tried, labels = said_of(validation.tokens), validation.labels
+            metrics = asdict(classification_metrics(tried, labels))
+        sureness = temperature(tried.astype(np.float64), labels, TEMPERATURES)
+        told = coverage_told(classifier, run.coverage)
+        return Taught(others, said * np.float32(sureness), metrics, told)
 
     # -- where it can go on --------------------------------------------------------------------------------
     def _resume(self) -> None:
@@ -151,7 +158,8 @@ class Teaching:
         if held is None or held["round"] != self._turn:
             return
         self._done, self._left = held["done"], held["left"]
-        self._visits.load_state(held["visits"])
+        if self._visits is not None:
+            self._visits.load_state(held["visits"])
         self._pace.go_to(held["step"])
         self._before = held["seconds"]
         log.info("round resumes", round=self._turn, lesson=self._left.get("lesson"))
@@ -169,7 +177,7 @@ class Teaching:
             "round": self._turn,
             "done": self._done,
             "left": left if run is None else left | {"training": run.state_dict()},
-            "visits": self._visits.state(),
+            "visits": None if self._visits is None else self._visits.state(),
             "step": self._pace.done,
             "seconds": self.seconds,
         }

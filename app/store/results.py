@@ -1,0 +1,24 @@
+"""Files that jobs leave for good: `results/<dataset uid>/<job id>/…` under GRADSIFT_DATA_URL."""
+
+from __future__ import annotations
+
+from app.store.artifacts import Folder
+from app.store.locations import join_location, remove_tree
+
+FOLDER = "results"
+
+
+class ResultStore:
+    def __init__(self, data_url: str) -> None:
+        self._data_url = data_url
+
+    def of_job(self, dataset_uid: str, job_id: str) -> Folder:
+        return Folder(join_location(self._data_url, FOLDER, dataset_uid, job_id))
+
+    def folder(self, dataset_uid: str) -> Folder:
+        """All of a dataset, for those who copy it: `<job id>/…`."""
+        return Folder(join_location(self._data_url, FOLDER, dataset_uid))
+
+    def drop(self, dataset_uid: str) -> None:
+        """Removes all of a dataset."""
+        remove_tree(join_location(self._data_url, FOLDER, dataset_uid))

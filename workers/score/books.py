@@ -1,0 +1,55 @@
+"""All that the visits of a score job are entered into."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from models.training import StepResult
+from workers.score.book import ScoreBook
+from workers.score.data import Rows
+from workers.score.epoch_visits import EpochVisits
+from workers.score.history import EpochHistory
+from workers.score.recording import naming, visits_of
+from workers.score.repeats import Repeats
+from workers.score.responses import ResponseBook
+
+
+@dataclass(frozen=True)
+class Books:
+    """Of a job on these train rows. responses: of `response=vector`. repeats: of several seeds."""
+
+    train: Rows
+    scores: ScoreBook
+    visits: EpochVisits
+    history: EpochHistory
+    responses: ResponseBook | None
+    repeats: Repeats | None
+
+    def enter(self, result: StepResult, *, run: int, epoch: int) -> None:
+        """One step of the job's run, from 0; epoch: over all of its runs. A failure names the samples."""
+        positions, at = result.signals.positions, int(time.time())
+        visits = visits_of(result.signals, self.train, positions)
+        with naming(self.train, positions):
+            self.scores.add(visits, at=at)
+        if self.responses is not None and result.signals.projection is not None:
+            projection = result.signals.projection
+            self.responses.add(visits.ordinals, visits.generations, projection, visits.grad_norm)
+        if self.repeats is not None:
+            self.repeats.add(positions, visits.grad_norm)
+        self.history.add(result, run=run)
+        self.visits.add(epoch, visits, at=at)
+
+    def end_run(self) -> None:
+        if self.repeats is not None:
+            self.repeats.end_run()
+
+    def state(self) -> dict[str, Any]:
+        """All but the scores, for a checkpoint."""
+        return {
+            "history": self.history.state(),
+            "visits": self.visits.state(),
+            "responses": None if self.responses is None else self.responses.state(),
+            "repeats": None if self.repeats is None else self.repeats.state(),
+        }

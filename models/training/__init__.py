@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from models.training.config import TrainingConfig
+from models.training.fitting import FittingRun
+from models.training.loop import StepResult
 from models.training.precision import pick_device
-from models.training.run import ScoringRun, StepResult
+from models.training.run import ScoringRun
 
-__all__ = ["ScoringRun", "StepResult", "TrainingConfig", "pick_device"]
+__all__ = ["FittingRun", "ScoringRun", "StepResult", "TrainingConfig", "pick_device"]

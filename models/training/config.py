@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from models.errors import ModelError
 
-OPTIMIZERS = ("adamw_torch",)
+OPTIMIZERS = ("adamw_torch", "adafactor")
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup")
 _SHORTEST_INPUT = 8
-_MAY_BE_OFF = ("early_stopping_patience", "alignment_steps", "projection_dim")
+_MAY_BE_OFF = ("early_stopping_patience", "alignment_steps", "projection_dim", "max_steps")
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,9 @@ class TrainingConfig:
     a lower validation loss after which training stops; None switches it off. max_length is for the
     caller that tokenizes. alignment_steps: every how many steps the validation direction is taken anew,
     from alignment_samples samples; None, or no validation split: no alignment. projection_dim: numbers kept
-    of each visit's gradient by a random projection; None: none. Raises ModelError `invalid_training_config`
-    that names every fault.
+    of each visit's gradient by a random projection; None: none. max_steps: optimiser steps in place of those
+    of num_train_epochs. load_best_model_at_end: by the validation loss after each epoch.
+    Raises ModelError `invalid_training_config` that names every fault.
     """
 
     num_train_epochs: int = 3
@@ -45,6 +46,9 @@ class TrainingConfig:
     alignment_steps: int | None = None
     alignment_samples: int = 128
     projection_dim: int | None = None
+    max_steps: int | None = None
+    label_smoothing_factor: float = 0.0
+    load_best_model_at_end: bool = False
 
     def steps_per_epoch(self, samples: int) -> int:
         """Optimiser steps of one pass over so many samples; the last may have fewer micro-batches."""
@@ -72,6 +76,7 @@ class TrainingConfig:
             "alignment_steps": 1,
             "alignment_samples": 1,
             "projection_dim": 1,
+            "max_steps": 1,
         }
         for name, minimum in least.items():
             value = getattr(self, name)
@@ -86,6 +91,8 @@ class TrainingConfig:
                 yield f"{name} must be a number, zero or more, not {getattr(self, name)!r}"
         if not _is_number(self.warmup_ratio) or not 0 <= self.warmup_ratio <= 1:
             yield f"warmup_ratio must lie between 0 and 1, not {self.warmup_ratio!r}"
+        if not _is_number(self.label_smoothing_factor) or not 0 <= self.label_smoothing_factor < 1:
+            yield f"label_smoothing_factor must lie between 0 and 1, not {self.label_smoothing_factor!r}"
         if self.max_grad_norm is not None and (not _is_number(self.max_grad_norm) or self.max_grad_norm <= 0):
             yield f"max_grad_norm must be above zero or null, not {self.max_grad_norm!r}"
 

@@ -17,7 +17,7 @@ from tests.models.runs import CONFIG, changed, parameters, saved, start
 SIGNALS = tuple(VisitSignals.__dataclass_fields__)
 
 
-def assert_same_step(left: StepResult, right: StepResult) -> None:
+def assert_same_step(left: StepResult[VisitSignals], right: StepResult[VisitSignals]) -> None:
     """Equal to the bit."""
     assert (left.step, left.epoch, left.loss, left.learning_rate) == (
         right.step,

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from models.signals import VisitSignals
 from models.training import StepResult
 from workers.score.book import ScoreBook
 from workers.score.data import Rows
@@ -27,7 +28,7 @@ class Books:
     responses: ResponseBook | None
     repeats: Repeats | None
 
-    def enter(self, result: StepResult, *, run: int, epoch: int) -> None:
+    def enter(self, result: StepResult[VisitSignals], *, run: int, epoch: int) -> None:
         """One step of the job's run, from 0; epoch: over all of its runs. A failure names the samples."""
         positions, at = result.signals.positions, int(time.time())
         visits = visits_of(result.signals, self.train, positions)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from models.signals import VisitSignals
 from models.training import StepResult
 
 
@@ -23,7 +24,7 @@ class EpochHistory:
     def state(self) -> dict[str, Any]:
         return {"epochs": self.epochs, "sums": self._sums.tolist(), "samples": self._samples}
 
-    def add(self, result: StepResult, *, run: int) -> None:
+    def add(self, result: StepResult[VisitSignals], *, run: int) -> None:
         """run: from 0."""
         signals = result.signals
         parts = (signals.loss, signals.correct, signals.grad_norm)

@@ -1,0 +1,84 @@
+"""A training run for the model's sake alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.batching import LabelledTexts
+from models.errors import ModelError
+from models.training.loop import Batches, StepResult, TrainingRun
+from models.training.randomness import seeded_randomness
+
+
+@dataclass(frozen=True)
+class Losses:
+    """of: (samples,) at these positions, as they trained. finite: that the gradient is."""
+
+    positions: NDArray[np.int64]
+    of: NDArray[np.float32]
+    finite: bool
+
+    def __len__(self) -> int:
+        return len(self.of)
+
+
+class FittingRun(TrainingRun[Losses]):
+    """Fine-tunes a classifier without a look at single samples, as the same batches and steps do.
+
+    With `load_best_model_at_end` the model ends as it was after the epoch with the lowest validation loss.
+    """
+
+    _best: dict[str, torch.Tensor] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"best": self._best}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self._best = state["best"]
+
+    def _accumulate(self, data: LabelledTexts, micro_batches: Batches, step: int) -> Losses:
+        weight = self._loss_scale.factor / sum(len(batch) for batch in micro_batches)
+        self._optimizer.zero_grad(set_to_none=True)
+        found: list[torch.Tensor] = []
+        for place, batch in enumerate(micro_batches):
+            with seeded_randomness(self._device, self._config.seed, step, place):
+                _, losses, _ = self._forward(data, batch)
+                (losses * weight).sum().backward()
+            found.append(losses.detach())
+        gradients = [p.grad for p in self._model.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        of = torch.cat(found).cpu().numpy()
+        return Losses(np.concatenate(micro_batches), of, bool(torch.isfinite(norm)))
+
+    def _losses(self, signals: Losses) -> NDArray[np.float32]:
+        return signals.of
+
+    def _overflowed(self, signals: Losses) -> bool:
+        return not signals.finite
+
+    def _require_finite(self, signals: Losses) -> None:
+        if signals.finite and np.isfinite(signals.of).all():
+            return
+        broken = signals.positions[~np.isfinite(signals.of)]
+        raise ModelError(
+            "non_finite_score",
+            f"The loss of {len(broken)} samples, or the gradient, is infinite or not a number.",
+            "Lower the learning rate, or look whether the training diverged before these samples.",
+            positions=broken.tolist(),
+        )
+
+    def _close_epoch(self, result: StepResult[Losses]) -> StepResult[Losses]:
+        best_before = self._stopping.best_loss
+        closed = super()._close_epoch(result)
+        if self._config.load_best_model_at_end and closed.epoch_metrics is not None:
+            if closed.epoch_metrics.loss < best_before:
+                self._best = {name: one.clone() for name, one in self._model.state_dict().items()}
+            if self.finished and self._best is not None:
+                self._model.load_state_dict(self._best)
+        return closed

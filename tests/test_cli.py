@@ -177,8 +177,8 @@ def service() -> Iterator[Service]:
 
 class TestHelp:
     COMMANDS = (
-        *("up", "serve", "worker", "submit", "score", "grow", "watch"),
-        *("cancel", "jobs", "sets", "export", "version"),
+        *("up", "serve", "worker", "submit", "score", "grow", "train", "watch"),
+        *("cancel", "jobs", "download", "sets", "export", "version"),
     )
 
     def test_starts_fast_and_names_every_command(self) -> None:
@@ -446,6 +446,24 @@ class TestJobs:
         code, output, errors = service.cli("grow", "grows-not", "--param", "alignment_steps=5")
         assert (code, output) == (1, "")
         assert "/params/alignment_steps" in errors
+
+    def test_train_on_a_set_and_how_well_it_does(self, service: Service) -> None:
+        service.submitted("trains")
+        code, output, errors = service.cli("train", "trains")
+        assert (code, output) == (1, "")
+        assert "[no_sets_yet]" in errors
+        code, output, _ = service.cli("train", "trains", "--set", "random:full", "--param", "max_steps=4")
+        assert code == 0
+        claim = service.claim()
+        assert {name: claim.job.params[name] for name in ("set", "max_steps")} == {
+            "set": "random:full",
+            "max_steps": 4,
+        }
+        metrics = {"accuracy": 0.8125, "macro_f1": 0.8, "loss": 0.4, "count": 16}
+        result = {"test": metrics, "validation": None, "set": "random:full"}
+        service.state.jobs.end(claim, JobState.SUCCEEDED, progress=Progress(), result=result)
+        code, output, _ = service.cli("watch", claim.job.id)
+        assert output == f"{claim.job.id} succeeded\ntest: accuracy 0.8125, macro-F1 0.8000\n"
 
     def test_a_failed_job_says_why(self, service: Service) -> None:
         service.submitted("fails")

@@ -15,10 +15,15 @@ from models.errors import ModelError
 from workers.grow.pipeline import GrowJob
 from workers.lease import JobCancelled, JobInterrupted, JobLease
 from workers.score.pipeline import ScoreJob
+from workers.train.pipeline import TrainJob
 
 UNAVAILABLE_SECONDS = 5.0
 """How long a job rests before it asks again for what did not answer."""
-JOBS: dict[JobKind, type[ScoreJob] | type[GrowJob]] = {JobKind.SCORE: ScoreJob, JobKind.GROW: GrowJob}
+JOBS: dict[JobKind, type[ScoreJob] | type[GrowJob] | type[TrainJob]] = {
+    JobKind.SCORE: ScoreJob,
+    JobKind.GROW: GrowJob,
+    JobKind.TRAIN: TrainJob,
+}
 log = get_logger(__name__)
 
 

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from app.contracts import JobError, JobKind, JobState, Progress
 from app.contracts.base import Strict, Text, Timestamp
-from app.contracts.params import GrowParams, JobParams, ScoreParams
+from app.contracts.params import GrowParams, JobParams, ScoreParams, TrainParams
 
 
 def _known_kind(kind: object) -> object:
@@ -19,7 +19,11 @@ def _known_kind(kind: object) -> object:
     return kind
 
 
-PARAMS: Mapping[JobKind, type[JobParams]] = {JobKind.SCORE: ScoreParams, JobKind.GROW: GrowParams}
+PARAMS: Mapping[JobKind, type[JobParams]] = {
+    JobKind.SCORE: ScoreParams,
+    JobKind.GROW: GrowParams,
+    JobKind.TRAIN: TrainParams,
+}
 
 
 def _of_the_kind(params: object, info: ValidationInfo) -> JobParams:
@@ -32,7 +36,7 @@ def _of_the_kind(params: object, info: ValidationInfo) -> JobParams:
 ParamsOfTheKind = Annotated[
     JobParams,
     BeforeValidator(_of_the_kind),
-    Field(description="ScoreParams for kind `score`, GrowParams for kind `grow`."),
+    Field(description="ScoreParams for kind `score`, GrowParams for `grow`, TrainParams for `train`."),
 ]
 
 

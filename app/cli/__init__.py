@@ -34,6 +34,7 @@ for command in (
     samples.submit,
     jobs.score,
     jobs.grow,
+    jobs.train,
     jobs.watch,
     jobs.cancel,
     jobs.jobs,

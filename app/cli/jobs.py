@@ -50,6 +50,25 @@ def grow(
     _run("grow", dataset, model, read_params(param), connect(url, api_key), follow=watch)
 
 
+def train(
+    dataset: Annotated[str, typer.Argument(help="Dataset whose samples a model is trained on.")],
+    set: Annotated[
+        str,
+        typer.Option(help="core, edge, noise, several (core+edge), full, or random: before any of these."),
+    ] = "core",
+    model: Model = None,
+    param: Params = None,
+    watch: Watch = False,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+) -> None:
+    """Start a train job: train a model on a set, evaluate it, and keep it. Fetch it: gradsift download JOB.
+
+    Example: gradsift train reviews --set core+edge --param num_train_epochs=4 --watch
+    """
+    _run("train", dataset, model, {"set": set} | read_params(param), connect(url, api_key), follow=watch)
+
+
 def watch(job: JobId, url: Url = DEFAULT_URL, api_key: ApiKey = None) -> None:
     """Follow a job to its end; Ctrl-C leaves it running.
 
@@ -136,6 +155,10 @@ def _print_end(job: Json) -> None:
     sizes = (job.get("result") or {}).get("sets")
     if isinstance(sizes, dict):
         print(", ".join(f"{count} {name}" for name, count in sizes.items()))
+    for split in ("validation", "test"):
+        metrics = (job.get("result") or {}).get(split)
+        if isinstance(metrics, dict):
+            print(f"{split}: accuracy {metrics['accuracy']:.4f}, macro-F1 {metrics['macro_f1']:.4f}")
 
 
 def _percent(job: Json) -> str:

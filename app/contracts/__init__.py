@@ -106,6 +106,7 @@ class SetVersion(Record):
 class JobKind(StrEnum):
     SCORE = "score"
     GROW = "grow"
+    TRAIN = "train"
 
 
 class JobState(StrEnum):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from app.contracts.base import ConfigValue, Count, Flag, Real, Strict, Text
+from app.contracts.expressions import OF_IDS, read_set_expression
 
 
 class PeftParams(Strict):
@@ -26,8 +27,8 @@ DEFAULT_NOISE_FRACTION = 0.1
 
 
 class TrainingParams(Strict):
-    """What every kind of job that trains and sorts may be told. Names are those of Hugging Face
-    `TrainingArguments` where one exists."""
+    """What every kind of job that trains may be told. Names are those of Hugging Face `TrainingArguments`
+    where one exists."""
 
     num_train_epochs: Count = Field(default=3, ge=1, le=1000)
     learning_rate: Real = Field(default=5e-5, ge=0, le=1)
@@ -36,7 +37,7 @@ class TrainingParams(Strict):
     warmup_ratio: Real = Field(default=0.1, ge=0, le=1)
     weight_decay: Real = Field(default=0.01, ge=0, le=10)
     max_grad_norm: Real = Field(default=1.0, ge=0, description="0: gradients are not clipped.")
-    optim: Literal["adamw_torch"] = "adamw_torch"
+    optim: Literal["adamw_torch", "adafactor"] = "adamw_torch"
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
     seed: Count = Field(default=42, ge=0, lt=2**32)
     bf16: Flag = False
@@ -50,6 +51,35 @@ class TrainingParams(Strict):
     peft: PeftParams | None = Field(
         default=None, description="Train adapters and the head alone; null: all parameters."
     )
+    validation_fraction: Real | None = Field(
+        default=None,
+        ge=0,
+        le=0.5,
+        description="Share of the train split to hold out when the client sent no validation split. Null: "
+        "0.1 where a validation split is needed (`grow`, early stopping, the best epoch's model), else 0. "
+        "Held-out samples are neither trained on nor scored.",
+    )
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), populate_by_name=True, serialize_by_alias=True
+    )
+
+    @model_validator(mode="after")
+    def _one_precision(self) -> Self:
+        if self.bf16 and self.fp16:
+            raise ValueError("bf16 and fp16 exclude each other")
+        return self
+
+
+class SortingParams(TrainingParams):
+    """What every kind of job that sorts samples into sets may be told, too."""
+
+    optim: Literal["adamw_torch"] = "adamw_torch"
+    policy: Literal["robust", "seed", "top_k", "ccs", "random"] = Field(
+        default="robust",
+        description="How samples are sorted into sets. `robust`: wrong labels out, the core spread over the "
+        "texts; `seed`: the highest importance is core, the lowest noise.",
+    )
     core_fraction: Real = Field(default=0.5, ge=0, le=1)
     noise_fraction: Real | None = Field(
         default=None,
@@ -62,39 +92,20 @@ class TrainingParams(Strict):
         default=False,
         description="The labels of the client's validation split are right: `robust` then judges by them.",
     )
-    validation_fraction: Real | None = Field(
-        default=None,
-        ge=0,
-        le=0.5,
-        description="Share of the train split to hold out when the client sent no validation split. Null: "
-        "0.1 where a validation split is needed (`grow`, early stopping), else 0. Held-out samples are not "
-        "scored.",
-    )
     fresh: Flag = Field(
         default=False, description="Start a new lineage instead of continuing the present one."
-    )
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, protected_namespaces=(), populate_by_name=True, serialize_by_alias=True
     )
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if self.core_fraction + (self.noise_fraction or 0.0) > 1 + 1e-9:
             raise ValueError("core_fraction + noise_fraction must not be over 1")
-        if self.bf16 and self.fp16:
-            raise ValueError("bf16 and fp16 exclude each other")
         return self
 
 
-class ScoreParams(TrainingParams):
+class ScoreParams(SortingParams):
     """Parameters of a `score` job."""
 
-    policy: Literal["robust", "seed", "top_k", "ccs", "random"] = Field(
-        default="robust",
-        description="How samples are sorted into sets. `robust`: wrong labels out, the core spread over the "
-        "texts; `seed`: the highest importance is core, the lowest noise.",
-    )
     early_stopping_patience: Count | None = Field(
         default=None, ge=1, le=1000, description="Epochs without a better validation loss; null: off."
     )
@@ -149,7 +160,7 @@ class ScoreParams(TrainingParams):
         return self
 
 
-class GrowParams(TrainingParams):
+class GrowParams(SortingParams):
     """Parameters of a `grow` job. `core_fraction` is the most that the core may grow to, and
     `num_train_epochs` are those of a core of that size: every round takes as many steps."""
 
@@ -184,4 +195,58 @@ class GrowParams(TrainingParams):
         return self
 
 
-JobParams = ScoreParams | GrowParams
+class TrainParams(TrainingParams):
+    """Parameters of a `train` job."""
+
+    set: Text = Field(
+        default="core",
+        max_length=200,
+        description="What to train on: `core`, `edge`, `noise` or `unscored`, or several (`core+edge`); "
+        "`full`: all labelled train samples; `random:` before any of these: as many random samples of the "
+        "train split, each label with its share.",
+    )
+    version: Count | None = Field(
+        default=None, ge=1, description="Of the sets. Null: the current one as the job is sent."
+    )
+    ids: list[Text] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100_000,
+        description="Train on these samples; `set` is left out.",
+    )
+    max_steps: Count | None = Field(
+        default=None, ge=1, le=10**9, description="Optimiser steps, in place of those of `num_train_epochs`."
+    )
+    label_smoothing_factor: Real = Field(default=0.0, ge=0, lt=1)
+    early_stopping_patience: Count | None = Field(
+        default=None, ge=1, le=1000, description="Epochs without a better validation loss; null: off."
+    )
+    load_best_model_at_end: Flag = Field(
+        default=False,
+        description="Keep the model of the epoch with the lowest validation loss, not the last.",
+    )
+
+    @field_validator("set")
+    @classmethod
+    def _known_sets(cls, text: str) -> str:
+        read_set_expression(text)
+        return text
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_choice(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("ids") is not None:
+            named = {name for name in ("set", "version") if given.get(name) is not None}
+            if named - ({"set"} if given.get("set") == OF_IDS else set()):
+                raise ValueError("ids says which samples to train on: leave set and version out")
+            return given | {"set": OF_IDS}
+        return given
+
+    @model_validator(mode="after")
+    def _chosen(self) -> Self:
+        if self.set == OF_IDS and self.ids is None:
+            raise ValueError("set is `ids`, but there are no ids")
+        return self
+
+
+JobParams = ScoreParams | GrowParams | TrainParams

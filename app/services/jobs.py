@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
-from app.contracts import Job, JobKind, JobState
-from app.contracts.params import JobParams
+from app.contracts import Dataset, Job, JobKind, JobState
+from app.contracts.expressions import read_set_expression
+from app.contracts.params import JobParams, TrainParams
 from app.errors import Conflict, Invalid
 from app.services.cursors import Position, decode_cursor, encode_cursor
 from app.services.datasets import train_counts
@@ -41,7 +42,7 @@ def create_job(
     """The job, and whether this call made it.
 
     Raises:
-        NotFound: unknown dataset.
+        NotFound: unknown dataset, or set version to train on.
         Invalid, Forbidden: a model that cannot be used, or a dataset that cannot be trained on.
         Conflict: the Idempotency-Key belongs to another request.
     """
@@ -50,9 +51,9 @@ def create_job(
     dataset = state.datasets.get(dataset_name)
     check_model_name(model, settings)
     _refuse_untrainable(train_counts(state, dataset), dataset_name)
-    shown = params.model_dump(mode="json")
     # The uid, not the name: a dataset that was deleted and made again is another one.
-    request = json.dumps([dataset.uid, kind, model, shown], sort_keys=True)
+    request = json.dumps([dataset.uid, kind, model, params.model_dump(mode="json")], sort_keys=True)
+    shown = _with_version(state, dataset, params).model_dump(mode="json")
     key = None if idempotency_key is None else (idempotency_key, request)
     job_id = new_job_id()
     job, created = state.durably(lambda: state.jobs.create(dataset, kind, model, shown, key, job_id))
@@ -117,6 +118,14 @@ def state_changes(job: Job) -> list[Job]:
 def shown_job(job: Job) -> Mapping[str, Any]:
     """JOB of the contract."""
     return job.model_dump(mode="json")
+
+
+def _with_version(state: State, dataset: Dataset, params: JobParams) -> JobParams:
+    """A job that trains on sets means those of now, whatever is published while it waits."""
+    if not isinstance(params, TrainParams) or not read_set_expression(params.set).needs_version:
+        return params
+    version = state.sets.version(dataset, params.version)
+    return params.model_copy(update={"version": version.version})
 
 
 def _refuse_untrainable(counts: Mapping[str, int], dataset: str) -> None:

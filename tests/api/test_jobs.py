@@ -129,12 +129,12 @@ def test_numbers_that_are_not_finite(ready: Api, number: str) -> None:
         ({"dataset": "../d"}, "unknown_dataset", 404),
         ({"dataset": None}, "invalid_request", 422),
         ({"dataset": 1}, "invalid_request", 422),
-        ({"kind": "train"}, "unknown_kind", 422),
+        ({"kind": "distil"}, "unknown_kind", 422),
         ({"kind": "GROW"}, "unknown_kind", 422),
         ({"kind": "SCORE"}, "unknown_kind", 422),
         ({"kind": None}, "invalid_request", 422),
         ({"kind": 1}, "invalid_request", 422),
-        ({"kind": "train", "dataset": 1}, "invalid_request", 422),
+        ({"kind": "distil", "dataset": 1}, "invalid_request", 422),
         ({"model": ""}, "invalid_request", 422),
         ({"model": 5}, "invalid_request", 422),
         ({"model": "x" * 2000}, "invalid_request", 422),
@@ -213,7 +213,11 @@ def test_params_of_the_other_kind_are_refused(
 
 @pytest.mark.parametrize(
     ("kind", "told"),
-    [("train", "no such kind"), (None, "'score' or 'grow'"), (["grow"], "'score' or 'grow'")],
+    [
+        ("distil", "no such kind"),
+        (None, "'score', 'grow' or 'train'"),
+        (["grow"], "'score', 'grow' or 'train'"),
+    ],
     ids=repr,
 )
 def test_a_wrong_kind_hides_no_other_error(ready: Api, kind: Any, told: str) -> None:

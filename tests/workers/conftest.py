@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from app.api.job_schemas import PARAMS
 from app.contracts import Claim, Dataset, Job, JobKind, Task
-from app.contracts.params import GrowParams, ScoreParams
 from app.services.datasets import put_dataset
 from app.services.ingest import Ingest
+from app.services.jobs import create_job
 from app.services.rows import row_from_json
 from app.services.scores import scores
 from app.settings import Settings
@@ -80,10 +81,17 @@ class Bench:
         assert ingest.report.rejected == []
 
     def queue(self, dataset: str = "d", *, kind: JobKind = JobKind.SCORE, **params: Any) -> Job:
-        model = ScoreParams if kind is JobKind.SCORE else GrowParams
-        checked = model.model_validate(FAST | params)
-        held = self.state.datasets.get(dataset)
-        job, _ = self.state.jobs.create(held, kind, self.model, checked.model_dump(mode="json"))
+        job, _ = create_job(
+            self.state,
+            self.settings,
+            lambda: None,
+            dataset_name=dataset,
+            kind=kind,
+            model=self.model,
+            params=PARAMS[kind].model_validate(FAST | params),
+            webhook=None,
+            idempotency_key=None,
+        )
         return job
 
     def claim(self, worker: str = "w") -> Claim:
@@ -91,8 +99,8 @@ class Bench:
         assert claim is not None
         return claim
 
-    def run(self, dataset: str = "d", **params: Any) -> Job:
-        job = self.queue(dataset, **params)
+    def run(self, dataset: str = "d", *, kind: JobKind = JobKind.SCORE, **params: Any) -> Job:
+        job = self.queue(dataset, kind=kind, **params)
         run_claimed(self.state, self.settings, self.claim())
         return self.state.jobs.get(job.id)
 

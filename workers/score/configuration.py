@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from app.contracts.params import JobParams, ScoreParams
+from app.contracts.params import ScoreParams, TrainingParams, TrainParams
 from models.training import TrainingConfig
 
 
-def training_config(params: JobParams, *, epochs: int | None = None) -> TrainingConfig:
+def training_config(params: TrainingParams, *, epochs: int | None = None) -> TrainingConfig:
     """epochs: in place of the parameter's."""
     config = TrainingConfig(
         num_train_epochs=params.num_train_epochs if epochs is None else epochs,
@@ -25,6 +25,14 @@ def training_config(params: JobParams, *, epochs: int | None = None) -> Training
         fp16=params.fp16,
         max_length=params.max_length,
     )
+    if isinstance(params, TrainParams):
+        return replace(
+            config,
+            early_stopping_patience=params.early_stopping_patience,
+            max_steps=params.max_steps,
+            label_smoothing_factor=params.label_smoothing_factor,
+            load_best_model_at_end=params.load_best_model_at_end,
+        )
     if not isinstance(params, ScoreParams):
         return config
     return replace(

@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from app.contracts import Dataset, Label, Task
-from app.contracts.params import GrowParams, JobParams
+from app.contracts.params import GrowParams, ScoreParams, SortingParams, TrainingParams, TrainParams
 from app.errors import JobFailed
 from app.store.samples import StoredLabel
 from app.store.state import State
@@ -49,17 +49,18 @@ class Rows:
 
 @dataclass(frozen=True)
 class JobData:
-    """What a score job trains on. `validation_source`: "client", "cut" from the train split, or "none"."""
+    """What a job trains on. `validation_source`: "client", "cut" from the train split, or "none"."""
 
     train: Rows
     validation: Rows | None
     validation_source: str
     classes: tuple[Label, ...]
     skipped_unlabelled: int
+    test: Rows | None = None
 
 
-def load_job_data(state: State, dataset: Dataset, version: int, params: JobParams) -> JobData:
-    """Reads the labelled train and validation rows of a version, and fixes the labels if none are fixed.
+def load_job_data(state: State, dataset: Dataset, version: int, params: TrainingParams) -> JobData:
+    """Reads the labelled rows of a version, and fixes the labels if none are fixed.
 
     Rows come in the order of their ordinals, so that the same version gives the same batches whatever the
     storage did to its files.
@@ -79,17 +80,19 @@ def load_job_data(state: State, dataset: Dataset, version: int, params: JobParam
     train = _rows(table, labels, np.flatnonzero(in_train & (labels >= 0)))
     _require_classes(train, dataset.name)
     sent = _rows(table, labels, np.flatnonzero((splits == "validation") & (labels >= 0)))
+    in_test = (splits == "test") & (labels >= 0)
+    test = _rows(table, labels, np.flatnonzero(in_test)) if in_test.any() else None
     skipped = int((in_train & (labels < 0)).sum())
     if len(sent):
-        return JobData(train, sent, "client", classes, skipped)
+        return JobData(train, sent, "client", classes, skipped, test)
     held_out = _held_out(train, params, by_group=dataset.task is Task.RELEVANCE)
     if not held_out.any():
-        return JobData(train, None, "none", classes, skipped)
+        return JobData(train, None, "none", classes, skipped, test)
     cut, left = train.take(np.flatnonzero(held_out)), train.take(np.flatnonzero(~held_out))
-    return JobData(left, cut, "cut", classes, skipped)
+    return JobData(left, cut, "cut", classes, skipped, test)
 
 
-def require_what_the_policy_needs(params: JobParams, data: JobData) -> None:
+def require_what_the_policy_needs(params: SortingParams, data: JobData) -> None:
     """Raises JobFailed `no_validation`: there is none, or none that the client sent and may be trusted."""
     if isinstance(params, GrowParams) and data.validation is None:
         raise JobFailed(
@@ -143,17 +146,23 @@ def _require_classes(train: Rows, dataset: str) -> None:
         raise JobFailed("too_few_classes", f"every labelled train sample of {dataset!r} has the same label")
 
 
-def _held_out(train: Rows, params: JobParams, *, by_group: bool) -> NDArray[np.bool_]:
+def _held_out(train: Rows, params: TrainingParams, *, by_group: bool) -> NDArray[np.bool_]:
     """Nothing, unless it is asked for or needed: every train sample is to be visited."""
     fraction = params.validation_fraction
     if fraction is None:
-        needed = isinstance(params, GrowParams) or params.early_stopping_patience is not None
-        fraction = 0.1 if needed else 0.0
+        fraction = 0.1 if _needs_validation(params) else 0.0
     if fraction == 0.0:
         return np.zeros(len(train), dtype=np.bool_)
     return stratified_holdout(
         train.labels, fraction, params.seed, _whole_groups(train.groups) if by_group else None
     )
+
+
+def _needs_validation(params: TrainingParams) -> bool:
+    if isinstance(params, TrainParams) and params.load_best_model_at_end:
+        return True
+    stops = isinstance(params, ScoreParams | TrainParams) and params.early_stopping_patience is not None
+    return stops or isinstance(params, GrowParams)
 
 
 def _whole_groups(groups: Sequence[str | None]) -> list[str]:

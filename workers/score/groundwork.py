@@ -6,25 +6,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from app.contracts import Dataset, Lineage, Progress, SetVersion
-from app.contracts.params import JobParams
-from app.errors import Conflict, NotFound, StaleWorker
+from app.contracts import Dataset, Lineage, SetVersion
+from app.contracts.params import SortingParams
+from app.errors import Conflict, StaleWorker
 from app.logs import get_logger
 from app.settings import Settings
-from app.store.artifacts import ArtifactStore
 from app.store.layout import SHARD_RECORDS
-from app.store.model_places import find_model
 from app.store.records import Records
 from app.store.sets import Placement
 from app.store.state import State
-from models.batching import LabelledTexts, tokenize
-from models.encoders import LoadedClassifier, load_classifier
-from models.encoders.adapters import LoraSettings, add_lora
+from models.batching import LabelledTexts
+from models.encoders import LoadedClassifier
 from models.gradients.native import use_kernels
+from workers.ground import Ground
 from workers.lease import JobLease
 from workers.score.book import ScoreBook
-from workers.score.checkpoint import Checkpoints
-from workers.score.data import JobData, Rows, load_job_data, require_what_the_policy_needs
+from workers.score.data import JobData, load_job_data, require_what_the_policy_needs
 from workers.score.epoch_visits import EpochVisits
 from workers.score.lineages import open_lineage
 from workers.score.room import when_there_is_room
@@ -52,23 +49,18 @@ class Material:
     seen: Seen
 
 
-class Groundwork:
-    """The state, the lease and the parameters of a job, and what it does with them."""
+class Groundwork(Ground):
+    """Of a job that scores and sorts."""
 
-    def __init__(self, state: State, settings: Settings, lease: JobLease, params: JobParams) -> None:
-        self.state = state
-        self.settings = settings
-        self.lease = lease
-        self.claim = lease.claim
-        self.params = params
-        self.artifacts = ArtifactStore(settings.data_url, self.claim.job.id)
-        self.results = state.results.of_job(self.claim.dataset_uid, self.claim.job.id)
-        self.checkpoints = Checkpoints(self.artifacts, settings.checkpoint_seconds)
+    params: SortingParams
+
+    def __init__(self, state: State, settings: Settings, lease: JobLease, params: SortingParams) -> None:
+        super().__init__(state, settings, lease, params)
 
     def prepare(self) -> Material:
         """Everything until the first step. Raises what the lease raises, and what the client can act on."""
         self.phase("loading")
-        dataset = self._dataset()
+        dataset = self.dataset()
         self.hold(dataset)
         version = self.state.samples.pin(dataset, self.claim.job.id)
         data = load_job_data(self.state, dataset, version, self.params)
@@ -78,15 +70,11 @@ class Groundwork:
             lambda: open_lineage(self.state, dataset, self.claim, self.params, classifier)
         )
         self.phase("tokenizing")
-        train = self._tokenized(classifier, data.train)
-        validation = None if data.validation is None else self._tokenized(classifier, data.validation)
+        train = self.tokenized(classifier, data.train)
+        validation = None if data.validation is None else self.tokenized(classifier, data.validation)
         seen = look(self.params, classifier, data, train, validation, self.artifacts, self.lease)
         use_kernels(self.settings.cpu_kernels)
         return Material(dataset, version, data, classifier, lineage, run, train, validation, seen)
-
-    def phase(self, phase: str, *, step: int = 0, total: int = 0) -> None:
-        fraction = 0.98 if total else 0.0
-        self.lease.check(Progress(phase=phase, step=step, total_steps=total, fraction=fraction))
 
     def hold(self, dataset: Dataset) -> None:
         """Registers this worker as the one that writes; again, where the server lost its tail.
@@ -110,22 +98,6 @@ class Groundwork:
                     raise
                 log.info("the job waits for whoever writes samples", detail=error.detail)
                 self.lease.check()
-
-    def load_model(self, classes: int, *, seed: int | None = None) -> LoadedClassifier:
-        """Anew, with what is drawn for it (a head, adapters) by this seed, or by the job's."""
-        seed = self.params.seed if seed is None else seed
-        place = find_model(self.claim.job.model, self.settings)
-        classifier = load_classifier(
-            place.source,
-            num_labels=classes,
-            seed=seed,
-            config_overrides=self.params.model_config_,
-            local_files_only=place.local,
-        )
-        if self.params.peft is not None:
-            adapters = LoraSettings(**self.params.peft.model_dump(exclude={"method"}))
-            add_lora(classifier.model, adapters, seed=seed)
-        return classifier
 
     def open_book(self, material: Material, ordinals: int, records: Records | None) -> ScoreBook:
         """The book with these records of a checkpoint; without one, with those that the job first found.
@@ -184,22 +156,6 @@ class Groundwork:
         when_there_is_room(self.lease, visits.end_broken_epoch)
         book.close()
         when_there_is_room(self.lease, lambda: visits.close(book.touched))
-
-    def _dataset(self) -> Dataset:
-        dataset = self.state.datasets.by_uid(self.claim.dataset_uid)
-        if dataset is None:
-            raise NotFound("unknown_dataset", "the dataset was deleted while the job waited")
-        return dataset
-
-    def _tokenized(self, classifier: LoadedClassifier, rows: Rows) -> LabelledTexts:
-        tokens = tokenize(
-            classifier.tokenizer,
-            rows.texts,
-            rows.text_pairs,
-            classifier.clamp_length(self.params.max_length),
-            on_chunk=lambda _: self.lease.check(),
-        )
-        return LabelledTexts(tokens, rows.labels)
 
     def _base(
         self, dataset: Dataset, lineage: Lineage, run: int, ordinals: int, unsettled: set[int]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.contracts.params import JobParams, ScoreParams
+from app.contracts.params import ScoreParams, SortingParams
 from models.noise import Judged, NoiseEstimate, Reviewed, Trusted, estimate_noise, folds_of
 from models.noise.estimate import LEAST_JUDGED
 from models.selection import (
@@ -103,7 +103,7 @@ class Known:
 
 def know(
     evidence: Evidence,
-    params: JobParams,
+    params: SortingParams,
     validation: Validation | None,
     reviewed: Reviewed | None,
     heard: NDArray[np.float64] | None = None,
@@ -148,7 +148,7 @@ def policy_of(params: ScoreParams) -> Policy:
 
 def _estimate(
     evidence: Evidence,
-    params: JobParams,
+    params: SortingParams,
     validation: Validation | None,
     reviewed: Reviewed | None,
     heard: NDArray[np.float64] | None,

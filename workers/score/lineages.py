@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 
 from app.contracts import Claim, Dataset, Lineage, now
-from app.contracts.params import JobParams
+from app.contracts.params import SortingParams
 from app.store.state import State
 from models.encoders import LoadedClassifier, trainable_signature
 
 
 def open_lineage(
-    state: State, dataset: Dataset, claim: Claim, params: JobParams, classifier: LoadedClassifier
+    state: State, dataset: Dataset, claim: Claim, params: SortingParams, classifier: LoadedClassifier
 ) -> tuple[Lineage, int]:
     """The lineage, and the number of this run in it; the same for every attempt of the job.
 
@@ -42,7 +42,7 @@ def open_lineage(
     return lineage, run
 
 
-def _settings(params: JobParams) -> str:
+def _settings(params: SortingParams) -> str:
     """What changes the model beyond its files."""
     shown = params.model_dump(mode="json", include={"model_config_", "peft"})
     return json.dumps(shown, sort_keys=True)

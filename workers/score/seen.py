@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.contracts import Label, Progress
-from app.contracts.params import JobParams
+from app.contracts.params import SortingParams
 from app.logs import get_logger
 from app.store.artifacts import ArtifactStore
 from models.batching import LabelledTexts
@@ -36,7 +36,7 @@ class Seen:
 
 
 def look(
-    params: JobParams,
+    params: SortingParams,
     classifier: LoadedClassifier,
     data: JobData,
     train: LabelledTexts,

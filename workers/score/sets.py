@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from app.contracts import Claim, Dataset, SetName, SetVersion, now
-from app.contracts.params import JobParams
+from app.contracts.params import SortingParams
 from app.store.records import Records, importance
 from app.store.samples import StoredLabel
 from app.store.sets import Placement
@@ -81,7 +81,7 @@ def publish_sets(
     dataset: Dataset,
     claim: Claim,
     lineage: str,
-    params: JobParams,
+    params: SortingParams,
     placement: Placement,
     turn: Mapping[str, Any] | None = None,
 ) -> SetVersion:
@@ -125,7 +125,7 @@ def _of(version: SetVersion) -> tuple[str, int | None]:
     return version.job, version.params.get("round")
 
 
-def _policy_params(params: JobParams) -> dict[str, Any]:
+def _policy_params(params: SortingParams) -> dict[str, Any]:
     return {"core_fraction": params.core_fraction, "noise_fraction": params.noise_fraction}
 
 

@@ -1,0 +1,67 @@
+"""The state, the lease and the parameters of a job, and what every kind of job does with them."""
+
+from __future__ import annotations
+
+from app.contracts import Dataset, Progress
+from app.contracts.params import TrainingParams
+from app.errors import NotFound
+from app.settings import Settings
+from app.store.artifacts import ArtifactStore
+from app.store.model_places import find_model
+from app.store.state import State
+from models.batching import LabelledTexts, tokenize
+from models.encoders import LoadedClassifier, load_classifier
+from models.encoders.adapters import LoraSettings, add_lora
+from workers.lease import JobLease
+from workers.score.checkpoint import Checkpoints
+from workers.score.data import Rows
+
+
+class Ground:
+    """artifacts: the job's files until it has ended. results: those that it leaves."""
+
+    def __init__(self, state: State, settings: Settings, lease: JobLease, params: TrainingParams) -> None:
+        self.state = state
+        self.settings = settings
+        self.lease = lease
+        self.claim = lease.claim
+        self.params = params
+        self.artifacts = ArtifactStore(settings.data_url, self.claim.job.id)
+        self.results = state.results.of_job(self.claim.dataset_uid, self.claim.job.id)
+        self.checkpoints = Checkpoints(self.artifacts, settings.checkpoint_seconds)
+
+    def phase(self, phase: str, *, step: int = 0, total: int = 0) -> None:
+        fraction = 0.98 if total else 0.0
+        self.lease.check(Progress(phase=phase, step=step, total_steps=total, fraction=fraction))
+
+    def load_model(self, classes: int, *, seed: int | None = None) -> LoadedClassifier:
+        """Anew, with what is drawn for it (a head, adapters) by this seed, or by the job's."""
+        seed = self.params.seed if seed is None else seed
+        place = find_model(self.claim.job.model, self.settings)
+        classifier = load_classifier(
+            place.source,
+            num_labels=classes,
+            seed=seed,
+            config_overrides=self.params.model_config_,
+            local_files_only=place.local,
+        )
+        if self.params.peft is not None:
+            adapters = LoraSettings(**self.params.peft.model_dump(exclude={"method"}))
+            add_lora(classifier.model, adapters, seed=seed)
+        return classifier
+
+    def dataset(self) -> Dataset:
+        dataset = self.state.datasets.by_uid(self.claim.dataset_uid)
+        if dataset is None:
+            raise NotFound("unknown_dataset", "the dataset was deleted while the job waited")
+        return dataset
+
+    def tokenized(self, classifier: LoadedClassifier, rows: Rows) -> LabelledTexts:
+        tokens = tokenize(
+            classifier.tokenizer,
+            rows.texts,
+            rows.text_pairs,
+            classifier.clamp_length(self.params.max_length),
+            on_chunk=lambda _: self.lease.check(),
+        )
+        return LabelledTexts(tokens, rows.labels)

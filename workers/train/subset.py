@@ -1,0 +1,60 @@
+"""Which samples a job trains on: sets of a version, all, as many at random, or a list of ids."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.contracts import CODE_BY_SET, Dataset
+from app.contracts.expressions import read_set_expression
+from app.contracts.params import TrainParams
+from app.errors import JobFailed
+from app.store.state import State
+from models.selection import drawn, random_by_label
+from workers.score.data import Rows
+from workers.score.recording import NAMED_SAMPLES
+
+Ints = NDArray[np.int64]
+
+
+def chosen(state: State, dataset: Dataset, train: Rows, params: TrainParams) -> Ints:
+    """Positions (k,) in `train`, rising. A sample that has changed since the version is `unscored` in it.
+
+    Raises:
+        JobFailed: `empty_set`, `unknown_sample_ids`.
+        NotFound: the version is no longer kept.
+    """
+    expression = read_set_expression(params.set)
+    if expression.of_ids:
+        return _of_ids(train, params.ids or [])
+    positions = np.arange(len(train))
+    if expression.names:
+        assert params.version is not None
+        codes = [CODE_BY_SET[name] for name in expression.names]
+        positions = np.flatnonzero(np.isin(_codes(state, dataset, train, params.version), codes))
+    if not len(positions):
+        of = f" of version {params.version}" if expression.names else ""
+        raise JobFailed("empty_set", f"there is no labelled train sample in {params.set}{of}")
+    if not expression.random:
+        return positions
+    return random_by_label(train.labels, len(positions), drawn(train.ids, params.seed))
+
+
+def _codes(state: State, dataset: Dataset, train: Rows, version: int) -> NDArray[np.uint8]:
+    """(n,) the code of each sample's set."""
+    state.sets.version(dataset, version)
+    column = state.sets.column(dataset, version)
+    known = train.ordinals < len(column)
+    cells = column[np.where(known, train.ordinals, 0)] if len(column) else np.zeros(len(train), column.dtype)
+    valid = known & (cells["generation"] == train.generations)
+    return np.where(valid, cells["set"], 0).astype(np.uint8)
+
+
+def _of_ids(train: Rows, ids: list[str]) -> Ints:
+    position = {sample_id: i for i, sample_id in enumerate(train.ids)}
+    unknown = [sample_id for sample_id in ids if sample_id not in position]
+    if unknown:
+        shown = ", ".join(repr(one) for one in unknown[:NAMED_SAMPLES])
+        more = f" and {len(unknown) - NAMED_SAMPLES} more" if len(unknown) > NAMED_SAMPLES else ""
+        raise JobFailed("unknown_sample_ids", f"no labelled train sample has the id {shown}{more}")
+    return np.array(sorted({position[sample_id] for sample_id in ids}), dtype=np.int64)

@@ -42,8 +42,9 @@ REMEDIES: dict[str, str] = {
     # jobs
     "unknown_file": "GET /v1/jobs/{id}/files lists the files of a job that has succeeded.",
     "unknown_job": "Check the id; jobs are listed at GET /v1/jobs.",
-    "unknown_kind": "Use a job kind of this version: score, grow or train.",
+    "unknown_kind": "Use a job kind of this version: score, grow, train or compare.",
     "unknown_sample_ids": "Name train samples of the dataset that have a label.",
+    "no_test": "Send labelled samples with split test: they are what models are compared on.",
     "empty_set": "Choose other sets or another version: GET /v1/datasets/{dataset}/sets has their sizes.",
     "unknown_model": "Put the model's folder under <data dir>/models, or name it in GRADSIFT_ALLOWED_MODELS.",
     "model_not_allowed": "Name the folder or hub model in GRADSIFT_ALLOWED_MODELS.",

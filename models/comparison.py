@@ -64,7 +64,7 @@ def compare(
 
     The interval is of the mean over other seeds and other samples: pairing, and both sources of variance, as
     Bouthillier et al. 2021 ask. Samples are resampled; the seeds' part is drawn from Student's t with
-    seeds − 1 degrees of freedom, since a few seeds cannot be resampled (docs/decisions/0015):
+    seeds − 1 degrees of freedom, since a few seeds cannot be resampled (docs/decisions/0016):
 
         D* = D + (mean of resampled c_j − D) · √(n / (n − 1)) + t* · s ÷ √seeds
 

@@ -177,7 +177,7 @@ def service() -> Iterator[Service]:
 
 class TestHelp:
     COMMANDS = (
-        *("up", "serve", "worker", "submit", "score", "grow", "train", "watch"),
+        *("up", "serve", "worker", "submit", "score", "grow", "train", "compare", "watch"),
         *("cancel", "jobs", "download", "sets", "export", "version"),
     )
 

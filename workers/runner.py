@@ -12,6 +12,7 @@ from app.settings import Settings
 from app.store.connections import TRANSIENT
 from app.store.state import State, open_state
 from models.errors import ModelError
+from workers.compare.pipeline import CompareJob
 from workers.grow.pipeline import GrowJob
 from workers.lease import JobCancelled, JobInterrupted, JobLease
 from workers.score.pipeline import ScoreJob
@@ -19,10 +20,11 @@ from workers.train.pipeline import TrainJob
 
 UNAVAILABLE_SECONDS = 5.0
 """How long a job rests before it asks again for what did not answer."""
-JOBS: dict[JobKind, type[ScoreJob] | type[GrowJob] | type[TrainJob]] = {
+JOBS: dict[JobKind, type[ScoreJob] | type[GrowJob] | type[TrainJob] | type[CompareJob]] = {
     JobKind.SCORE: ScoreJob,
     JobKind.GROW: GrowJob,
     JobKind.TRAIN: TrainJob,
+    JobKind.COMPARE: CompareJob,
 }
 log = get_logger(__name__)
 

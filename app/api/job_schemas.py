@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from app.contracts import JobError, JobKind, JobState, Progress
 from app.contracts.base import Strict, Text, Timestamp
-from app.contracts.params import GrowParams, JobParams, ScoreParams, TrainParams
+from app.contracts.params import CompareParams, GrowParams, JobParams, ScoreParams, TrainParams
 
 
 def _known_kind(kind: object) -> object:
@@ -23,6 +23,7 @@ PARAMS: Mapping[JobKind, type[JobParams]] = {
     JobKind.SCORE: ScoreParams,
     JobKind.GROW: GrowParams,
     JobKind.TRAIN: TrainParams,
+    JobKind.COMPARE: CompareParams,
 }
 
 
@@ -36,7 +37,10 @@ def _of_the_kind(params: object, info: ValidationInfo) -> JobParams:
 ParamsOfTheKind = Annotated[
     JobParams,
     BeforeValidator(_of_the_kind),
-    Field(description="ScoreParams for kind `score`, GrowParams for `grow`, TrainParams for `train`."),
+    Field(
+        description="ScoreParams for kind `score`, GrowParams for `grow`, TrainParams for `train`, "
+        "CompareParams for `compare`."
+    ),
 ]
 
 

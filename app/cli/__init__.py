@@ -35,6 +35,7 @@ for command in (
     jobs.score,
     jobs.grow,
     jobs.train,
+    jobs.compare,
     jobs.watch,
     jobs.cancel,
     jobs.jobs,

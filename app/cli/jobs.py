@@ -69,6 +69,28 @@ def train(
     _run("train", dataset, model, {"set": set} | read_params(param), connect(url, api_key), follow=watch)
 
 
+def compare(
+    dataset: Annotated[str, typer.Argument(help="Dataset whose sets are compared on its test split.")],
+    subsets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--subset", help="As --set of train, with a version: core@2. May be repeated. Default: core."
+        ),
+    ] = None,
+    model: Model = None,
+    param: Params = None,
+    watch: Watch = False,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+) -> None:
+    """Start a compare job: models of sets, of as many random samples and of all, over several seeds.
+
+    Example: gradsift compare reviews --subset core --subset core+edge --param seeds=5 --watch
+    """
+    params = {"subsets": subsets} if subsets else {}
+    _run("compare", dataset, model, params | read_params(param), connect(url, api_key), follow=watch)
+
+
 def watch(job: JobId, url: Url = DEFAULT_URL, api_key: ApiKey = None) -> None:
     """Follow a job to its end; Ctrl-C leaves it running.
 
@@ -155,6 +177,8 @@ def _print_end(job: Json) -> None:
     sizes = (job.get("result") or {}).get("sets")
     if isinstance(sizes, dict):
         print(", ".join(f"{count} {name}" for name, count in sizes.items()))
+    for sentence in (job.get("result") or {}).get("verdict", []):
+        print(sentence)
     for split in ("validation", "test"):
         metrics = (job.get("result") or {}).get(split)
         if isinstance(metrics, dict):

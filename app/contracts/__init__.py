@@ -107,6 +107,7 @@ class JobKind(StrEnum):
     SCORE = "score"
     GROW = "grow"
     TRAIN = "train"
+    COMPARE = "compare"
 
 
 class JobState(StrEnum):

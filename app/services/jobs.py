@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from app.contracts import Dataset, Job, JobKind, JobState
-from app.contracts.expressions import read_set_expression
-from app.contracts.params import JobParams, TrainParams
+from app.contracts.expressions import of_version, read_set_expression
+from app.contracts.params import CompareParams, JobParams, TrainParams
 from app.errors import Conflict, Invalid
 from app.services.cursors import Position, decode_cursor, encode_cursor
 from app.services.datasets import train_counts
@@ -122,10 +122,21 @@ def shown_job(job: Job) -> Mapping[str, Any]:
 
 def _with_version(state: State, dataset: Dataset, params: JobParams) -> JobParams:
     """A job that trains on sets means those of now, whatever is published while it waits."""
-    if not isinstance(params, TrainParams) or not read_set_expression(params.set).needs_version:
-        return params
-    version = state.sets.version(dataset, params.version)
-    return params.model_copy(update={"version": version.version})
+    if isinstance(params, TrainParams) and read_set_expression(params.set).needs_version:
+        version = state.sets.version(dataset, params.version)
+        return params.model_copy(update={"version": version.version})
+    if isinstance(params, CompareParams):
+        subsets = dict.fromkeys(_versioned(state, dataset, text) for text in params.subsets)
+        return params.model_copy(update={"subsets": list(subsets)})
+    return params
+
+
+def _versioned(state: State, dataset: Dataset, text: str) -> str:
+    expression = read_set_expression(text)
+    if not expression.names:
+        return text
+    version = state.sets.version(dataset, expression.version).version
+    return of_version(text, version) if expression.version is None else text
 
 
 def _refuse_untrainable(counts: Mapping[str, int], dataset: str) -> None:

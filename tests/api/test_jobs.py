@@ -215,8 +215,8 @@ def test_params_of_the_other_kind_are_refused(
     ("kind", "told"),
     [
         ("distil", "no such kind"),
-        (None, "'score', 'grow' or 'train'"),
-        (["grow"], "'score', 'grow' or 'train'"),
+        (None, "'score', 'grow', 'train' or 'compare'"),
+        (["grow"], "'score', 'grow', 'train' or 'compare'"),
     ],
     ids=repr,
 )

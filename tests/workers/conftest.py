@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import torch
 
 from app.api.job_schemas import PARAMS
 from app.contracts import Claim, Dataset, Job, JobKind, Task
@@ -27,6 +28,12 @@ from workers.runner import run_claimed
 TINY = "tiny"
 FAST = {"num_train_epochs": 2, "per_device_train_batch_size": 8, "max_length": 16, "learning_rate": 1e-3}
 Row = Mapping[str, Any]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """A tiny model gains nothing from a second one."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -57,8 +57,8 @@ def test_it_is_heard(bench: Bench) -> None:
 
 @pytest.mark.parametrize(
     ("owner", "method", "calls"),
-    [(Checkpoints, "write", 3), (Teaching, "teach", 2), (Teaching, "teach", 3), (ScoreBook, "flush", 4)],
-    ids=["in a fold", "after fold 2", "after the last", "while scoring"],
+    [(Checkpoints, "write", 3), (Teaching, "teach", 2), (ScoreBook, "flush", 4)],
+    ids=["in a fold", "after fold 2", "while scoring"],
 )
 def test_a_killed_job_goes_on_within_its_folds(
     short_lease: Bench, monkeypatch: pytest.MonkeyPatch, owner: type, method: str, calls: int

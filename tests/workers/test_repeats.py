@@ -95,13 +95,11 @@ def test_one_seed_says_nothing_of_it_and_leaves_no_file(bench: Bench, make_rows:
     ("owner", "method", "calls"),
     [
         (ScoreBook, "flush", 3),
-        (ScoreBook, "flush", 12),
         (Checkpoints, "save", 14),
         (Books, "end_run", 1),
-        (Books, "end_run", 2),
         (ScoreBook, "close", 1),
     ],
-    ids=["in run 1", "in run 2", "checkpoint in run 2", "between runs", "after the last", "scores closed"],
+    ids=["in run 1", "checkpoint in run 2", "between runs", "scores closed"],
 )
 def test_a_killed_job_ends_as_an_undisturbed_one(
     short_lease: Bench,

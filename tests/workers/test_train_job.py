@@ -191,30 +191,12 @@ def test_the_version_is_that_of_when_the_job_was_sent(bench: Bench, make_rows: M
     assert caught.value.code == "unknown_version"
 
 
-@pytest.mark.parametrize(
-    ("owner", "method", "calls"),
-    [
-        (Checkpoints, "write", 1),
-        (Checkpoints, "write", 2),
-        (Pace, "add", 7),
-        (Pace, "add", 10),
-        (TrainJob, "_evaluated", 2),
-        (TrainJob, "_save", 1),
-        (TrainJob, "run", 1),
-    ],
-    ids=["chosen", "first step", "in epoch 2", "last step", "evaluated", "files written", "before its end"],
-)
 def test_a_killed_job_leaves_the_model_of_an_undisturbed_one(
-    short_lease: Bench,
-    make_rows: MakeRows,
-    monkeypatch: pytest.MonkeyPatch,
-    owner: type,
-    method: str,
-    calls: int,
+    short_lease: Bench, make_rows: MakeRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Once it knows its samples, after a step, in the second epoch, after the last step, before its end."""
     bench = short_lease
     monkeypatch.setattr(checkpoint, "COST_SHARE", 0)  # one after each step
-    rows = with_test(make_rows(48), 8)
     asked = {
         "set": "full",
         "model_config": {"hidden_dropout_prob": 0.2},
@@ -222,19 +204,24 @@ def test_a_killed_job_leaves_the_model_of_an_undisturbed_one(
         "load_best_model_at_end": True,
         "num_train_epochs": 3,
     }
-    bench.dataset(rows, name="calm")
-    calm = train(bench, "calm", **asked)
-    bench.dataset(rows)
-    job = bench.queue(kind=JobKind.TRAIN, **asked)
-    die_after(bench, monkeypatch, owner, method, calls)
-    run_claimed(bench.state, bench.settings, bench.claim())
-    ended = bench.state.jobs.get(job.id)
-    assert ended.attempt == 2
-    found, wanted = files_of(bench, ended), files_of(bench, calm)
-    assert found["model/model.safetensors"] == wanted["model/model.safetensors"]
-    assert found.keys() == wanted.keys()
-    for part in ("epochs", "steps", "test", "validation", "train_samples"):
-        assert result_of(ended)[part] == result_of(calm)[part], part
+    bench.dataset(with_test(make_rows(48), 8))
+    calm = train(bench, **asked)
+    wanted = files_of(bench, calm)
+    kills = (
+        *((Checkpoints, "write", 1), (Checkpoints, "write", 2), (Pace, "add", 7), (Pace, "add", 12)),
+        *((TrainJob, "_evaluated", 2), (TrainJob, "_save", 1), (TrainJob, "run", 1)),
+    )
+    for owner, method, calls in kills:
+        job = bench.queue(kind=JobKind.TRAIN, **asked)
+        die_after(bench, monkeypatch, owner, method, calls)
+        run_claimed(bench.state, bench.settings, bench.claim())
+        ended = bench.state.jobs.get(job.id)
+        assert ended.attempt == 2
+        found = files_of(bench, ended)
+        assert found["model/model.safetensors"] == wanted["model/model.safetensors"], (method, calls)
+        assert found.keys() == wanted.keys()
+        for part in ("epochs", "steps", "test", "validation", "train_samples"):
+            assert result_of(ended)[part] == result_of(calm)[part], part
 
 
 def test_a_cancelled_job_leaves_no_model(

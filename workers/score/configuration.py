@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from app.contracts.params import ScoreParams, TrainingParams, TrainParams
+from app.contracts.params import CompareParams, ScoreParams, TrainingParams, TrainParams
 from models.training import TrainingConfig
+
+SEEDS = 2**32
 
 
 def training_config(params: TrainingParams, *, epochs: int | None = None) -> TrainingConfig:
@@ -25,6 +27,8 @@ def training_config(params: TrainingParams, *, epochs: int | None = None) -> Tra
         fp16=params.fp16,
         max_length=params.max_length,
     )
+    if isinstance(params, CompareParams):
+        return replace(config, label_smoothing_factor=params.label_smoothing_factor)
     if isinstance(params, TrainParams):
         return replace(
             config,
@@ -41,3 +45,8 @@ def training_config(params: TrainingParams, *, epochs: int | None = None) -> Tra
         alignment_steps=params.alignment_steps,
         projection_dim=params.projection_dim if params.response == "vector" else None,
     )
+
+
+def with_seed(config: TrainingConfig, number: int, *, max_steps: int | None = None) -> TrainingConfig:
+    """Of the job's training of this number, from 0: each has the seed after the one before."""
+    return replace(config, seed=(config.seed + number) % SEEDS, max_steps=max_steps)

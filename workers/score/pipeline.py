@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import time
-from dataclasses import replace
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -22,7 +21,7 @@ from models.training import ScoringRun, TrainingConfig, pick_device
 from workers.lease import JobCancelled, JobLease
 from workers.score.books import Books
 from workers.score.checkpoint import Checkpoint
-from workers.score.configuration import training_config
+from workers.score.configuration import training_config, with_seed
 from workers.score.cross_fit import CrossFit
 from workers.score.description import coverage_told, described
 from workers.score.groundwork import Groundwork, Material
@@ -34,7 +33,6 @@ from workers.score.responses import ResponseBook
 from workers.score.sets import Ints, place
 from workers.score.training import ScoreTraining
 
-SEEDS = 2**32
 log = get_logger(__name__)
 
 
@@ -104,11 +102,9 @@ class ScoreJob:
 
     def _begin(self, material: Material, config: TrainingConfig, number: int) -> ScoringRun:
         """The job's run of this number: the first trains the model that was looked through already."""
-        seed = (self._params.seed + number) % SEEDS
-        classifier = material.classifier
+        config, classifier = with_seed(config, number), material.classifier
         if number > 0:
-            classifier = self._ground.load_model(len(material.data.classes), seed=seed)
-        config = replace(config, seed=seed)
+            classifier = self._ground.load_model(len(material.data.classes), seed=config.seed)
         return ScoringRun(classifier, material.train, material.validation, config, pick_device())
 
     def _open_books(self, material: Material) -> tuple[Books, Checkpoint | None]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from app.contracts import Dataset
+from app.contracts.expressions import read_set_expression
 from app.contracts.params import TrainParams
 from app.logs import get_logger
 from app.settings import Settings
@@ -20,33 +20,21 @@ from app.store.state import State
 from models.batching import LabelledTexts
 from models.encoders import LoadedClassifier
 from models.encoders.saving import save_classifier
-from models.evaluation import classification_metrics, predict_logits
+from models.evaluation import classification_metrics
 from models.training import FittingRun, pick_device
 from workers.ground import Ground
-from workers.lease import JobInterrupted, JobLease
+from workers.lease import JobLease
 from workers.score.configuration import training_config
 from workers.score.data import JobData, Rows, load_job_data
 from workers.score.pace import Pace
-from workers.score.recording import naming
 from workers.score.room import when_there_is_room
 from workers.train.card import model_card
-from workers.train.subset import chosen
+from workers.train.fitting import Fitting, keep, predicted
+from workers.train.subset import as_many, members, of_ids
 
-FITTED = "fitted.pt"
 CHOSEN = "chosen.pt"
 MODEL = "model"
 log = get_logger(__name__)
-
-
-@dataclass
-class Course:
-    """How a training went. epochs: an entry each. sums: of the losses of the epoch that runs, and of how
-    many samples. step: the last one that is done."""
-
-    epochs: list[dict[str, Any]] = field(default_factory=list)
-    sums: tuple[float, int] = (0.0, 0)
-    step: int = 0
-    seconds: float = 0.0
 
 
 class TrainJob:
@@ -77,7 +65,8 @@ class TrainJob:
         validation = None if data.validation is None else ground.tokenized(classifier, data.validation)
         test = None if data.test is None else ground.tokenized(classifier, data.test)
         run = FittingRun(classifier, train, validation, training_config(params), pick_device())
-        course = self._train(run, rows)
+        pace = Pace(0, run.total_steps)
+        course = Fitting(ground, pace).go(run, rows)
         ground.phase("evaluating", step=course.step, total=run.total_steps)
         result = {
             "set": params.set,
@@ -106,10 +95,17 @@ class TrainJob:
         if held is not None:
             found: NDArray[np.int64] = held["positions"].numpy()
             return found
-        positions = chosen(self._state, dataset, data.train, self._params)
-        kept = {"positions": torch.from_numpy(positions)}
-        when_there_is_room(self._lease, lambda: self._ground.checkpoints.write(CHOSEN, kept))
+        positions = self._choose(dataset, data.train)
+        keep(self._ground, CHOSEN, {"positions": torch.from_numpy(positions)})
         return positions
+
+    def _choose(self, dataset: Dataset, train: Rows) -> NDArray[np.int64]:
+        params = self._params
+        expression = replace(read_set_expression(params.set), version=params.version)
+        if expression.of_ids:
+            return of_ids(train, params.ids or [])
+        positions = members(self._state, dataset, train, expression)
+        return as_many(train, positions, params.seed) if expression.random else positions
 
     def _lineage(self, dataset: Dataset) -> str | None:
         """Whose scores the sets are of; None without sets, or where the version is gone by now."""
@@ -117,70 +113,13 @@ class TrainJob:
         held = {one.version: one.lineage for one in self._state.sets.versions(dataset)}
         return None if version is None else held.get(version)
 
-    # -- training --------------------------------------------------------------------------------------------
-    def _train(self, run: FittingRun, rows: Rows) -> Course:
-        course = self._resume(run)
-        pace = Pace(course.step, run.total_steps)
-        self._lease.check(pace.progress())
-        before, began = course.seconds, time.monotonic()
-        try:
-            with naming(rows):
-                for result in run.steps():
-                    total, count = course.sums
-                    course.sums = total + result.loss * len(result.signals), count + len(result.signals)
-                    if result.epoch_ended:
-                        self._end_epoch(
-                            course,
-                            result.epoch,
-                            asdict(result.epoch_metrics) if result.epoch_metrics else None,
-                        )
-                    course.step = result.step
-                    course.seconds = before + time.monotonic() - began
-                    pace.add(result.step, len(result.signals))
-                    if self._ground.checkpoints.due():
-                        self._checkpoint(run, course)
-                    self._lease.check(pace.progress())
-        except JobInterrupted:
-            self._checkpoint(run, course)
-            raise
-        return course
-
-    @staticmethod
-    def _end_epoch(course: Course, epoch: int, validation: dict[str, Any] | None) -> None:
-        total, count = course.sums
-        course.epochs.append({"epoch": epoch + 1, "train_loss": total / count, "validation": validation})
-        course.sums = (0.0, 0)
-
-    def _resume(self, run: FittingRun) -> Course:
-        held = self._ground.checkpoints.read(FITTED)
-        if held is None:
-            return Course()
-        run.load_state_dict(held["training"])
-        log.info("job resumes", step=held["course"]["step"], of=run.total_steps)
-        return Course(**held["course"])
-
-    def _checkpoint(self, run: FittingRun, course: Course) -> None:
-        """Saves work, but nothing depends on it: on a full disk the one before stays."""
-        held = {"training": run.state_dict(), "course": asdict(course)}
-        try:
-            self._ground.checkpoints.write(FITTED, held, step=course.step)
-        except OSError as error:
-            log.warning("no checkpoint could be written", step=course.step, error=str(error))
-            self._ground.checkpoints.postpone()
-
     # -- what came of it -------------------------------------------------------------------------------------
     def _evaluated(
         self, run: FittingRun, classifier: LoadedClassifier, split: LabelledTexts | None
     ) -> dict[str, Any] | None:
         if split is None or not len(split):
             return None
-        logits = predict_logits(
-            classifier.model,
-            split.tokens,
-            batch_size=self._params.per_device_train_batch_size,
-            autocast_dtype=run.autocast_dtype,
-            on_batch=self._lease.check,
-        )
+        logits = predicted(self._ground, run, classifier, split.tokens)
         return asdict(classification_metrics(logits, split.labels))
 
     def _save(self, classifier: LoadedClassifier, data: JobData, result: dict[str, Any]) -> list[str]:

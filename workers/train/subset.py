@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.contracts import CODE_BY_SET, Dataset
-from app.contracts.expressions import read_set_expression
-from app.contracts.params import TrainParams
+from app.contracts.expressions import SetExpression
 from app.errors import JobFailed
 from app.store.state import State
 from models.selection import drawn, random_by_label
@@ -17,27 +16,28 @@ from workers.score.recording import NAMED_SAMPLES
 Ints = NDArray[np.int64]
 
 
-def chosen(state: State, dataset: Dataset, train: Rows, params: TrainParams) -> Ints:
-    """Positions (k,) in `train`, rising. A sample that has changed since the version is `unscored` in it.
+def members(state: State, dataset: Dataset, train: Rows, expression: SetExpression) -> Ints:
+    """Positions (k,) in `train`, rising, of what is named, random or not. A sample that has changed since the
+    version is `unscored` in it.
 
     Raises:
-        JobFailed: `empty_set`, `unknown_sample_ids`.
+        JobFailed: `empty_set`.
         NotFound: the version is no longer kept.
     """
-    expression = read_set_expression(params.set)
-    if expression.of_ids:
-        return _of_ids(train, params.ids or [])
-    positions = np.arange(len(train))
-    if expression.names:
-        assert params.version is not None
-        codes = [CODE_BY_SET[name] for name in expression.names]
-        positions = np.flatnonzero(np.isin(_codes(state, dataset, train, params.version), codes))
+    if not expression.names:
+        return np.arange(len(train))
+    assert expression.version is not None
+    codes = [CODE_BY_SET[name] for name in expression.names]
+    positions = np.flatnonzero(np.isin(_codes(state, dataset, train, expression.version), codes))
     if not len(positions):
-        of = f" of version {params.version}" if expression.names else ""
-        raise JobFailed("empty_set", f"there is no labelled train sample in {params.set}{of}")
-    if not expression.random:
-        return positions
-    return random_by_label(train.labels, len(positions), drawn(train.ids, params.seed))
+        named, version = "+".join(sorted(expression.names)), expression.version
+        raise JobFailed("empty_set", f"there is no labelled train sample in {named} of version {version}")
+    return positions
+
+
+def as_many(train: Rows, positions: Ints, seed: int) -> Ints:
+    """As many samples of all, each label with its share: positions, rising."""
+    return random_by_label(train.labels, len(positions), drawn(train.ids, seed))
 
 
 def _codes(state: State, dataset: Dataset, train: Rows, version: int) -> NDArray[np.uint8]:
@@ -50,7 +50,8 @@ def _codes(state: State, dataset: Dataset, train: Rows, version: int) -> NDArray
     return np.where(valid, cells["set"], 0).astype(np.uint8)
 
 
-def _of_ids(train: Rows, ids: list[str]) -> Ints:
+def of_ids(train: Rows, ids: list[str]) -> Ints:
+    """Positions (k,) in `train`, rising. Raises JobFailed `unknown_sample_ids`."""
     position = {sample_id: i for i, sample_id in enumerate(train.ids)}
     unknown = [sample_id for sample_id in ids if sample_id not in position]
     if unknown:

@@ -1,74 +1,16 @@
-"""What a client may ask of a job."""
+"""What a client may ask of a job that sorts samples into sets: `score` and `grow`."""
 
 from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from app.contracts.base import ConfigValue, Count, Flag, Real, Strict, Text
-from app.contracts.expressions import OF_IDS, read_set_expression
-
-
-class PeftParams(Strict):
-    """Adapters instead of the whole model. Names are those of peft's `LoraConfig`."""
-
-    method: Literal["lora"] = "lora"
-    r: Count = Field(default=8, ge=1, le=1024)
-    lora_alpha: Real = Field(default=16, gt=0, le=65536)
-    lora_dropout: Real = Field(default=0, ge=0, lt=1)
-    target_modules: list[Text] | None = Field(
-        default=None, min_length=1, max_length=100, description="Ends of module names; null: peft's choice."
-    )
-
+from app.contracts.base import Count, Flag, Real
+from app.contracts.params.training import TrainingParams
 
 POLICIES_WITH_SHARE = ("seed", "ccs")
 DEFAULT_NOISE_FRACTION = 0.1
-
-
-class TrainingParams(Strict):
-    """What every kind of job that trains may be told. Names are those of Hugging Face `TrainingArguments`
-    where one exists."""
-
-    num_train_epochs: Count = Field(default=3, ge=1, le=1000)
-    learning_rate: Real = Field(default=5e-5, ge=0, le=1)
-    per_device_train_batch_size: Count = Field(default=32, ge=1, le=4096)
-    gradient_accumulation_steps: Count = Field(default=1, ge=1, le=1024)
-    warmup_ratio: Real = Field(default=0.1, ge=0, le=1)
-    weight_decay: Real = Field(default=0.01, ge=0, le=10)
-    max_grad_norm: Real = Field(default=1.0, ge=0, description="0: gradients are not clipped.")
-    optim: Literal["adamw_torch", "adafactor"] = "adamw_torch"
-    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
-    seed: Count = Field(default=42, ge=0, lt=2**32)
-    bf16: Flag = False
-    fp16: Flag = False
-    max_length: Count = Field(default=128, ge=8, le=8192, description="Tokens; longer texts are cut.")
-    model_config_: dict[Text, ConfigValue] = Field(
-        default_factory=dict,
-        alias="model_config",
-        description='Overrides of the model\'s config, such as `{"num_hidden_layers": 2}`.',
-    )
-    peft: PeftParams | None = Field(
-        default=None, description="Train adapters and the head alone; null: all parameters."
-    )
-    validation_fraction: Real | None = Field(
-        default=None,
-        ge=0,
-        le=0.5,
-        description="Share of the train split to hold out when the client sent no validation split. Null: "
-        "0.1 where a validation split is needed (`grow`, early stopping, the best epoch's model), else 0. "
-        "Held-out samples are neither trained on nor scored.",
-    )
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, protected_namespaces=(), populate_by_name=True, serialize_by_alias=True
-    )
-
-    @model_validator(mode="after")
-    def _one_precision(self) -> Self:
-        if self.bf16 and self.fp16:
-            raise ValueError("bf16 and fp16 exclude each other")
-        return self
 
 
 class SortingParams(TrainingParams):
@@ -193,60 +135,3 @@ class GrowParams(SortingParams):
         if self.initial_fraction > self.core_fraction:
             raise ValueError("initial_fraction must not be over core_fraction")
         return self
-
-
-class TrainParams(TrainingParams):
-    """Parameters of a `train` job."""
-
-    set: Text = Field(
-        default="core",
-        max_length=200,
-        description="What to train on: `core`, `edge`, `noise` or `unscored`, or several (`core+edge`); "
-        "`full`: all labelled train samples; `random:` before any of these: as many random samples of the "
-        "train split, each label with its share.",
-    )
-    version: Count | None = Field(
-        default=None, ge=1, description="Of the sets. Null: the current one as the job is sent."
-    )
-    ids: list[Text] | None = Field(
-        default=None,
-        min_length=1,
-        max_length=100_000,
-        description="Train on these samples; `set` is left out.",
-    )
-    max_steps: Count | None = Field(
-        default=None, ge=1, le=10**9, description="Optimiser steps, in place of those of `num_train_epochs`."
-    )
-    label_smoothing_factor: Real = Field(default=0.0, ge=0, lt=1)
-    early_stopping_patience: Count | None = Field(
-        default=None, ge=1, le=1000, description="Epochs without a better validation loss; null: off."
-    )
-    load_best_model_at_end: Flag = Field(
-        default=False,
-        description="Keep the model of the epoch with the lowest validation loss, not the last.",
-    )
-
-    @field_validator("set")
-    @classmethod
-    def _known_sets(cls, text: str) -> str:
-        read_set_expression(text)
-        return text
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_choice(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("ids") is not None:
-            named = {name for name in ("set", "version") if given.get(name) is not None}
-            if named - ({"set"} if given.get("set") == OF_IDS else set()):
-                raise ValueError("ids says which samples to train on: leave set and version out")
-            return given | {"set": OF_IDS}
-        return given
-
-    @model_validator(mode="after")
-    def _chosen(self) -> Self:
-        if self.set == OF_IDS and self.ids is None:
-            raise ValueError("set is `ids`, but there are no ids")
-        return self
-
-
-JobParams = ScoreParams | GrowParams | TrainParams

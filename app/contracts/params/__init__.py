@@ -1,0 +1,20 @@
+"""What a client may ask of a job."""
+
+from __future__ import annotations
+
+from app.contracts.params.fitting import CompareParams, TrainParams
+from app.contracts.params.sorting import GrowParams, ScoreParams, SortingParams
+from app.contracts.params.training import PeftParams, TrainingParams
+
+JobParams = ScoreParams | GrowParams | TrainParams | CompareParams
+
+__all__ = [
+    "TrainingParams",
+    "PeftParams",
+    "SortingParams",
+    "ScoreParams",
+    "GrowParams",
+    "TrainParams",
+    "CompareParams",
+    "JobParams",
+]

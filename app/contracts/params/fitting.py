@@ -1,0 +1,116 @@
+"""What a client may ask of a job that trains on sets: `train` and `compare`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from app.contracts.base import Count, Flag, Real, Text
+from app.contracts.expressions import FULL, OF_IDS, as_many_at_random, read_set_expression
+from app.contracts.params.training import TrainingParams
+
+
+class TrainParams(TrainingParams):
+    """Parameters of a `train` job."""
+
+    set: Text = Field(
+        default="core",
+        max_length=200,
+        description="What to train on: `core`, `edge`, `noise` or `unscored`, or several (`core+edge`); "
+        "`full`: all labelled train samples; `random:` before any of these: as many random samples of the "
+        "train split, each label with its share.",
+    )
+    version: Count | None = Field(
+        default=None, ge=1, description="Of the sets. Null: the current one as the job is sent."
+    )
+    ids: list[Text] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100_000,
+        description="Train on these samples; `set` is left out.",
+    )
+    max_steps: Count | None = Field(
+        default=None, ge=1, le=10**9, description="Optimiser steps, in place of those of `num_train_epochs`."
+    )
+    label_smoothing_factor: Real = Field(default=0.0, ge=0, lt=1)
+    early_stopping_patience: Count | None = Field(
+        default=None, ge=1, le=1000, description="Epochs without a better validation loss; null: off."
+    )
+    load_best_model_at_end: Flag = Field(
+        default=False,
+        description="Keep the model of the epoch with the lowest validation loss, not the last.",
+    )
+
+    @field_validator("set")
+    @classmethod
+    def _known_sets(cls, text: str) -> str:
+        if read_set_expression(text).version is not None:
+            raise ValueError("name the version of the sets in `version`")
+        return text
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_choice(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("ids") is not None:
+            named = {name for name in ("set", "version") if given.get(name) is not None}
+            if named - ({"set"} if given.get("set") == OF_IDS else set()):
+                raise ValueError("ids says which samples to train on: leave set and version out")
+            return given | {"set": OF_IDS}
+        return given
+
+    @model_validator(mode="after")
+    def _chosen(self) -> Self:
+        if self.set == OF_IDS and self.ids is None:
+            raise ValueError("set is `ids`, but there are no ids")
+        return self
+
+
+class CompareParams(TrainingParams):
+    """Parameters of a `compare` job."""
+
+    subsets: list[Text] = Field(
+        default=["core"],
+        validate_default=True,
+        min_length=1,
+        max_length=20,
+        description="What models are trained on and compared: as `set` of a train job, with the version "
+        "behind it where it is not the current one (`core@3`). `full`, and `random:` of each, join them.",
+    )
+    seeds: Count = Field(
+        default=3, ge=1, le=20, description="Trainings of each subset, with `seed`, `seed` + 1, …"
+    )
+    equal: Literal["steps", "epochs"] = Field(
+        default="steps",
+        description="What all trainings have as many of. `steps`: `max_steps`, or those of "
+        "`num_train_epochs` over the largest subset.",
+    )
+    max_steps: Count | None = Field(
+        default=None, ge=1, le=10**9, description="Optimiser steps of each training."
+    )
+    label_smoothing_factor: Real = Field(default=0.0, ge=0, lt=1)
+    margin: Real = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="Differences of accuracy (NDCG@10 for `relevance`) up to this do not matter: `as_good`.",
+    )
+
+    @field_validator("subsets")
+    @classmethod
+    def _with_controls(cls, subsets: list[str]) -> list[str]:
+        """`full` first, and behind each subset as many samples at random."""
+        wanted = [FULL]
+        for text in subsets:
+            expression = read_set_expression(text)
+            if expression.of_ids:
+                raise ValueError("a comparison is of sets, not of ids")
+            plain = expression.random or text == FULL
+            wanted += [text] if plain else [text, as_many_at_random(text)]
+        return list(dict.fromkeys(wanted))
+
+    @model_validator(mode="after")
+    def _equal_in_one_way(self) -> Self:
+        if self.equal == "epochs" and self.max_steps is not None:
+            raise ValueError("trainings are to be equal in epochs: leave max_steps out")
+        return self

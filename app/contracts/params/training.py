@@ -1,0 +1,66 @@
+"""What a client may ask of every job that trains."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from app.contracts.base import ConfigValue, Count, Flag, Real, Strict, Text
+
+
+class PeftParams(Strict):
+    """Adapters instead of the whole model. Names are those of peft's `LoraConfig`."""
+
+    method: Literal["lora"] = "lora"
+    r: Count = Field(default=8, ge=1, le=1024)
+    lora_alpha: Real = Field(default=16, gt=0, le=65536)
+    lora_dropout: Real = Field(default=0, ge=0, lt=1)
+    target_modules: list[Text] | None = Field(
+        default=None, min_length=1, max_length=100, description="Ends of module names; null: peft's choice."
+    )
+
+
+class TrainingParams(Strict):
+    """What every kind of job that trains may be told. Names are those of Hugging Face `TrainingArguments`
+    where one exists."""
+
+    num_train_epochs: Count = Field(default=3, ge=1, le=1000)
+    learning_rate: Real = Field(default=5e-5, ge=0, le=1)
+    per_device_train_batch_size: Count = Field(default=32, ge=1, le=4096)
+    gradient_accumulation_steps: Count = Field(default=1, ge=1, le=1024)
+    warmup_ratio: Real = Field(default=0.1, ge=0, le=1)
+    weight_decay: Real = Field(default=0.01, ge=0, le=10)
+    max_grad_norm: Real = Field(default=1.0, ge=0, description="0: gradients are not clipped.")
+    optim: Literal["adamw_torch", "adafactor"] = "adamw_torch"
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
+    seed: Count = Field(default=42, ge=0, lt=2**32)
+    bf16: Flag = False
+    fp16: Flag = False
+    max_length: Count = Field(default=128, ge=8, le=8192, description="Tokens; longer texts are cut.")
+    model_config_: dict[Text, ConfigValue] = Field(
+        default_factory=dict,
+        alias="model_config",
+        description='Overrides of the model\'s config, such as `{"num_hidden_layers": 2}`.',
+    )
+    peft: PeftParams | None = Field(
+        default=None, description="Train adapters and the head alone; null: all parameters."
+    )
+    validation_fraction: Real | None = Field(
+        default=None,
+        ge=0,
+        le=0.5,
+        description="Share of the train split to hold out when the client sent no validation split. Null: "
+        "0.1 where a validation split is needed (`grow`, early stopping, the best epoch's model), else 0. "
+        "Held-out samples are neither trained on nor scored.",
+    )
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), populate_by_name=True, serialize_by_alias=True
+    )
+
+    @model_validator(mode="after")
+    def _one_precision(self) -> Self:
+        if self.bf16 and self.fp16:
+            raise ValueError("bf16 and fp16 exclude each other")
+        return self

@@ -1,0 +1,177 @@
+"""`compare` in a whole job: what is trained, what it is measured by, and going on after any kill."""
+
+from __future__ import annotations
+
+import copy
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from app.contracts import Job, JobKind, JobState, Task
+from app.services.job_files import open_job_file
+from tests.workers.conftest import Bench, Row
+from tests.workers.test_resume import die_after
+from tests.workers.test_robust_sets import reviews_with_slips
+from tests.workers.test_train_job import with_test
+from workers.compare.pipeline import CompareJob
+from workers.runner import run_claimed
+from workers.score import checkpoint
+from workers.score.pace import Pace
+
+TEST = 60
+
+
+def prepared(bench: Bench, dataset: str = "d") -> None:
+    """Scored, with a core of half of 180 samples, and 60 to test on."""
+    bench.dataset(with_test(reviews_with_slips(), TEST), name=dataset)
+    bench.run(dataset, num_train_epochs=1)
+
+
+def compare(bench: Bench, dataset: str = "d", **params: Any) -> Job:
+    return bench.run(dataset, kind=JobKind.COMPARE, **{"seeds": 2, "num_train_epochs": 1} | params)
+
+
+def result_of(job: Job) -> Mapping[str, Any]:
+    assert job.state is JobState.SUCCEEDED, job.error
+    assert job.result is not None
+    return job.result
+
+
+def without_times(result: Mapping[str, Any]) -> dict[str, Any]:
+    kept = copy.deepcopy(dict(result))
+    del kept["seconds"]
+    for subset in kept["subsets"]:
+        for run in subset["runs"]:
+            del run["seconds"]
+    return kept
+
+
+def test_every_subset_has_its_control_and_as_many_steps(bench: Bench) -> None:
+    prepared(bench)
+    job = compare(bench, subsets=["core", "core+edge"])
+    assert job.params["subsets"] == ["full", "core@1", "random:core@1", "core+edge@1", "random:core+edge@1"]
+    result = result_of(job)
+    assert [one["subset"] for one in result["subsets"]] == job.params["subsets"]
+    sizes = {one["subset"]: one["samples"] for one in result["subsets"]}
+    assert sizes["full"] == 180
+    assert sizes["core@1"] == sizes["random:core@1"] == 90
+    assert {one["steps"] for one in result["subsets"]} == {23}  # an epoch of 180 samples
+    assert result["steps"] == 5 * 2 * 23
+    assert all([run["seed"] for run in one["runs"]] == [42, 43] for one in result["subsets"])
+    pairs = [(one["subset"], one["baseline"]) for one in result["comparisons"]]
+    assert pairs[:2] == [("core@1", "random:core@1"), ("core+edge@1", "random:core+edge@1")]
+    assert pairs[2:] == [(text, "full") for text in job.params["subsets"][1:]]
+    assert result["verdict"] == [one["verdict"] for one in result["comparisons"]]
+    assert (result["metric"], result["test_samples"]) == ("accuracy", TEST)
+    for one in result["subsets"]:
+        accuracies = [run["accuracy"] for run in one["runs"]]
+        assert one["metrics"]["accuracy"]["mean"] == pytest.approx(np.mean(accuracies))
+        assert np.sum(one["confusion"]) == 2 * TEST
+        assert np.trace(one["confusion"]) == pytest.approx(TEST * sum(accuracies))
+    first = result["comparisons"][0]
+    by_name = {one["subset"]: one["metrics"]["accuracy"]["mean"] for one in result["subsets"]}
+    assert first["difference"] == pytest.approx(by_name["core@1"] - by_name["random:core@1"])
+    assert first["low"] <= first["difference"] <= first["high"]
+    assert {one["label"]: one["count"] for one in first["labels"]} == {0: 30, 1: 30}
+
+
+def test_the_predictions_are_those_that_were_counted(bench: Bench) -> None:
+    prepared(bench)
+    job = compare(bench)
+    content = b"".join(open_job_file(bench.state, job.id, "predictions.parquet")[1])
+    table = pq.read_table(io.BytesIO(content)).to_pydict()
+    assert len(table["id"]) == TEST
+    for one in result_of(job)["subsets"]:
+        for run in one["runs"]:
+            said = table[f"{one['subset']}, seed {run['seed']}"]
+            right = np.mean([a == b for a, b in zip(said, table["label"], strict=True)])
+            assert right == pytest.approx(run["accuracy"])
+
+
+def test_random_subsets_differ_from_seed_to_seed_and_the_same_job_gives_the_same_numbers(
+    bench: Bench,
+) -> None:
+    prepared(bench)
+    asked: dict[str, Any] = {"subsets": ["random:core", "core"], "model_config": {"hidden_dropout_prob": 0.2}}
+    first, again = (without_times(result_of(compare(bench, **asked))) for _ in range(2))
+    assert first == again
+    other = without_times(result_of(compare(bench, **asked, seed=7)))
+    assert other["subsets"] != first["subsets"]
+
+
+def test_a_killed_job_goes_on_from_what_is_done(short_lease: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the first training, in the second, between two, and at the end."""
+    bench = short_lease
+    monkeypatch.setattr(checkpoint, "COST_SHARE", 0)  # one after each step
+    prepared(bench)
+    calm = result_of(compare(bench))
+    kills = (
+        (Pace, "add", 3),
+        (Pace, "add", 30),
+        (CompareJob, "_trained", 4),
+        (CompareJob, "_keep_predictions", 1),
+    )
+    for owner, method, calls in kills:
+        job = bench.queue(kind=JobKind.COMPARE, seeds=2, num_train_epochs=1)
+        die_after(bench, monkeypatch, owner, method, calls)
+        steps: list[int] = []
+        with monkeypatch.context() as patch:
+            add = Pace.add
+
+            def counting(
+                pace: Pace, step: int, samples: int, steps: list[int] = steps, add: Any = add
+            ) -> None:
+                steps.append(step)
+                add(pace, step, samples)
+
+            patch.setattr(Pace, "add", counting)
+            run_claimed(bench.state, bench.settings, bench.claim())
+        ended = bench.state.jobs.get(job.id)
+        assert ended.attempt == 2
+        assert without_times(result_of(ended)) == without_times(calm), method
+        done = {"add": calls - 1, "_trained": 4 * 23, "_keep_predictions": calm["steps"]}[method]
+        assert len(steps) == calm["steps"] - done, "what was done is not done again"
+
+
+def test_without_a_test_split_nothing_is_trained(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = reviews_with_slips()
+    bench.dataset([{**rows[0], "split": "test"}, *rows[1:]])
+    monkeypatch.setattr(CompareJob, "_trained", None)
+    failed = compare(bench, subsets=["full"])
+    assert failed.error is not None
+    assert (failed.error.code, "1 labelled samples" in failed.error.detail) == ("no_test", True)
+
+
+def graded() -> list[Row]:
+    """Twelve queries of eight products; the grade is in the words."""
+    words = {0: "rough bad", 1: "good", 2: "lovely love soft"}
+    rows: list[Row] = []
+    for query in range(24):
+        for item in range(8):
+            grade = (query + item) % 3
+            row = {"id": f"q{query}-{item}", "text": "dress", "text_pair": f"{words[grade]} {item}"}
+            split = "test" if query >= 12 else "train"
+            rows.append({**row, "label": grade, "group": f"q{query}", "split": split})
+    return rows
+
+
+def test_relevance_is_compared_by_the_order_within_queries(bench: Bench) -> None:
+    bench.dataset(graded(), task=Task.RELEVANCE)
+    result = result_of(compare(bench, subsets=["random:full"], num_train_epochs=3))
+    assert result["metric"] == "ndcg@10"
+    for one in result["subsets"]:
+        for run in one["runs"]:
+            assert all(0 < run[name] <= 1 for name in ("ndcg@5", "ndcg@10", "mrr", "map", "auc"))
+    assert "labels" not in result["comparisons"][0]
+
+
+def test_one_seed_decides_nothing(bench: Bench) -> None:
+    prepared(bench)
+    result = result_of(compare(bench, seeds=1, equal="epochs"))
+    assert {one["outcome"] for one in result["comparisons"]} == {"unclear"}
+    assert all("one seed, which decides nothing" in sentence for sentence in result["verdict"])
+    assert {one["subset"]: one["steps"] for one in result["subsets"]}["core@1"] == 12

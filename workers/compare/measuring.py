@@ -1,0 +1,93 @@
+"""How well one model does on the test split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from app.contracts import Label
+from app.errors import JobFailed
+from models.classification import area_under_roc
+from models.evaluation import classification_metrics
+from models.ranking import RankingMetrics, ranking_metrics
+from workers.compare.plan import Training
+from workers.score.data import Rows
+
+CUT_OFFS = (5, 10)
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """logits: (n, classes) of the test samples. train_loss: mean of the last epoch."""
+
+    training: Training
+    logits: NDArray[np.float32]
+    train_loss: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Measure:
+    """On n test samples. by_query: classes are grades, and what counts is the order within each query."""
+
+    test: Rows
+    classes: Sequence[Label]
+    by_query: bool
+
+    def require_enough(self) -> None:
+        """Raises JobFailed `no_test` where there are fewer than two values to compare."""
+        count, what = len(self.test), "labelled samples"
+        if self.by_query:
+            relevant = self._grades[self.test.labels] > 0
+            count, what = len(np.unique(self._queries[relevant])), "queries with a relevant sample"
+        if count < 2:
+            raise JobFailed("no_test", f"the test split has {count} {what}, too few to compare on")
+
+    @property
+    def name(self) -> str:
+        """What models are compared by."""
+        return "ndcg@10" if self.by_query else "accuracy"
+
+    def values(self, runs: Sequence[Trained]) -> Floats:
+        """(runs, n) what that is the mean of: right or wrong, or the NDCG@10 of each query that has one."""
+        if not self.by_query:
+            return np.stack([one.logits.argmax(axis=1) == self.test.labels for one in runs]).astype(
+                np.float64
+            )
+        found = np.stack([self._ranked(one).ndcg[10].values for one in runs])
+        return np.asarray(found[:, ~np.isnan(found[0])])
+
+    def metrics(self, one: Trained) -> dict[str, float | None]:
+        plain = classification_metrics(one.logits, self.test.labels)
+        metrics: dict[str, float | None] = {
+            "accuracy": plain.accuracy,
+            "macro_f1": plain.macro_f1,
+            "auc": area_under_roc(one.logits, self.test.labels),
+            "loss": plain.loss,
+        }
+        if self.by_query:
+            ranked = self._ranked(one)
+            metrics |= {f"ndcg@{k}": ranked.ndcg[k].mean for k in CUT_OFFS}
+            metrics |= {"mrr": ranked.reciprocal_rank.mean, "map": ranked.average_precision.mean}
+        return metrics
+
+    def _ranked(self, one: Trained) -> RankingMetrics:
+        """By the grade that the model expects, Σ p · grade."""
+        expected = softmax(one.logits.astype(np.float64), axis=1) @ self._grades
+        return ranking_metrics(expected, self._grades[self.test.labels], self._queries, CUT_OFFS)
+
+    @property
+    def _grades(self) -> Floats:
+        return np.array([float(label) for label in self.classes])
+
+    @property
+    def _queries(self) -> NDArray[np.int64]:
+        """(n,) codes; a sample without a group is a query of its own."""
+        codes: dict[str | int, int] = {}
+        named = (index if group is None else group for index, group in enumerate(self.test.groups))
+        return np.array([codes.setdefault(name, len(codes)) for name in named], dtype=np.int64)

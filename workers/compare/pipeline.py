@@ -1,0 +1,142 @@
+"""The `compare` job from its claim to its result."""
+
+from __future__ import annotations
+
+import io
+import time
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+
+from app.contracts import Dataset, Task
+from app.contracts.params import CompareParams
+from app.errors import JobFailed
+from app.logs import get_logger
+from app.settings import Settings
+from app.store.state import State
+from models.batching import LabelledTexts
+from models.training import FittingRun, pick_device
+from workers.compare.measuring import Measure, Trained
+from workers.compare.plan import Training, named_members, trainings
+from workers.compare.results import compared
+from workers.ground import Ground
+from workers.lease import JobLease
+from workers.score.data import JobData, load_job_data
+from workers.score.pace import Pace
+from workers.score.room import when_there_is_room
+from workers.train.fitting import Fitting, keep, predicted
+
+NAMED = "named.pt"
+PREDICTIONS = "predictions.parquet"
+log = get_logger(__name__)
+
+
+class CompareJob:
+    """Trains a model for each subset and seed, by equal steps, and says which does better on the test split.
+
+    What each training came to is kept in a file of its own, so a job that is killed goes on within the one
+    that it was in.
+    """
+
+    def __init__(self, state: State, settings: Settings, lease: JobLease) -> None:
+        self._state = state
+        self._lease = lease
+        self._params = CompareParams.model_validate(lease.claim.job.params)
+        self._ground = Ground(state, settings, lease, self._params)
+
+    def run(self) -> dict[str, Any]:
+        """The job's `result`.
+
+        Raises:
+            JobCancelled, JobInterrupted, StaleWorker: from the lease; an interrupted job can be resumed.
+            GradSiftError, ModelError: what the client can act on.
+        """
+        ground, params = self._ground, self._params
+        ground.phase("loading")
+        dataset = ground.dataset()
+        version = self._state.samples.pin(dataset, ground.claim.job.id)
+        data = load_job_data(self._state, dataset, version, params)
+        if data.test is None:
+            raise JobFailed("no_test", f"dataset {dataset.name!r} has no labelled samples in its test split")
+        measure = Measure(data.test, data.classes, by_query=dataset.task is Task.RELEVANCE)
+        measure.require_enough()
+        plan = trainings(self._named(dataset, data), data.train, params)
+        classifier = ground.load_model(len(data.classes))
+        ground.phase("tokenizing")
+        train, test = ground.tokenized(classifier, data.train), ground.tokenized(classifier, data.test)
+        pace = Pace(0, sum(training.steps for training in plan))
+        ended = [
+            self._trained(number, training, data, train, test, pace, of=len(plan))
+            for number, training in enumerate(plan, 1)
+        ]
+        ground.phase("comparing", step=pace.done, total=pace.total)
+        result = {
+            "data_version": version,
+            "model_revision": classifier.revision,
+            "labels": list(data.classes),
+            "train_samples": len(data.train),
+            "test_samples": len(data.test),
+            "skipped_unlabelled": data.skipped_unlabelled,
+            **compared(ended, measure, params),
+            "steps": pace.done,
+            "seconds": round(sum(one.seconds for one in ended), 2),
+            "files": [PREDICTIONS],
+        }
+        when_there_is_room(self._lease, lambda: self._keep_predictions(ended, data))
+        log.info("compared", trainings=len(ended), steps=pace.done)
+        return result
+
+    def _named(self, dataset: Dataset, data: JobData) -> dict[str, NDArray[np.int64]]:
+        """Kept by the first attempt: a version may be gone when a later one comes."""
+        held = self._ground.checkpoints.read(NAMED)
+        if held is not None:
+            return {name: positions.numpy() for name, positions in held.items()}
+        named = named_members(self._state, dataset, data.train, self._params)
+        keep(self._ground, NAMED, {name: torch.from_numpy(positions) for name, positions in named.items()})
+        return named
+
+    def _trained(
+        self,
+        number: int,
+        training: Training,
+        data: JobData,
+        train: LabelledTexts,
+        test: LabelledTexts,
+        pace: Pace,
+        *,
+        of: int,
+    ) -> Trained:
+        """One training, or what an earlier attempt has kept of it."""
+        file, before = f"trained-{number}.pt", pace.done
+        held = self._ground.checkpoints.read(file)
+        if held is None:
+            pace.phase = f"training {number} of {of}: {training.subset}"
+            began = time.monotonic()
+            classifier = self._ground.load_model(len(data.classes), seed=training.seed)
+            mine, rows = train.take(training.positions), data.train.take(training.positions)
+            run = FittingRun(classifier, mine, None, training.config, pick_device())
+            course = Fitting(self._ground, pace).go(run, rows, name=file)
+            logits = predicted(self._ground, run, classifier, test.tokens)
+            loss = course.epochs[-1]["train_loss"]
+            held = {"logits": torch.from_numpy(logits), "train_loss": loss, "seconds": course.seconds}
+            keep(self._ground, file, held)
+            log.info("trained", number=number, subset=training.subset, seconds=time.monotonic() - began)
+        pace.go_to(before + training.steps)
+        self._lease.check(pace.progress())
+        return Trained(training, held["logits"].numpy(), held["train_loss"], held["seconds"])
+
+    def _keep_predictions(self, ended: list[Trained], data: JobData) -> None:
+        """A row for each test sample: its label, and the class that each model gives it."""
+        assert data.test is not None
+        names = np.array([str(label) for label in data.classes])
+        columns: dict[str, Any] = {"id": data.test.ids, "label": names[data.test.labels].tolist()}
+        for one in ended:
+            name = f"{one.training.subset}, seed {one.training.seed}"
+            columns[name] = names[one.logits.argmax(axis=1)].tolist()
+        buffer = io.BytesIO()
+        pq.write_table(pa.table(columns), buffer, compression="zstd")
+        self._ground.results.write(PREDICTIONS, buffer.getbuffer())

@@ -1,0 +1,140 @@
+"""From what the models say of the test split to who does better."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from app.contracts.expressions import FULL, as_many_at_random, read_set_expression
+from app.contracts.params import CompareParams
+from models.agreement import mean_intervals
+from models.classification import confusion_matrix
+from models.comparison import Comparison, Outcome, compare
+from workers.compare.measuring import Floats, Measure, Trained
+
+LEVEL = 0.95
+LEAST_IN_SLICE = 20
+"""Of fewer test samples with a label nothing is said."""
+MOST_CONFUSED = 50
+_WORDS = {
+    Outcome.BETTER: "does better than",
+    Outcome.AS_GOOD: "does as well as",
+    Outcome.WORSE: "does worse than",
+    Outcome.UNCLEAR: "cannot be told from",
+}
+
+
+def compared(ended: Sequence[Trained], measure: Measure, params: CompareParams) -> dict[str, Any]:
+    """The part of the job's result that compares: `metric`, `subsets`, `comparisons` and a `verdict`."""
+    by_subset = {text: [one for one in ended if one.training.subset == text] for text in params.subsets}
+    values = {text: measure.values(runs) for text, runs in by_subset.items()}
+    found = [_compared(pair, values, measure, params) for pair in _pairs(params.subsets)]
+    return {
+        "metric": measure.name,
+        "subsets": [_described(text, runs, measure) for text, runs in by_subset.items()],
+        "comparisons": found,
+        "verdict": [one["verdict"] for one in found],
+    }
+
+
+def _pairs(subsets: Sequence[str]) -> list[tuple[str, str]]:
+    """Each subset with as many at random, and all with `full`."""
+    controlled = [(text, as_many_at_random(text)) for text in subsets if as_many_at_random(text) in subsets]
+    return controlled + [(text, FULL) for text in subsets if text != FULL]
+
+
+# -- one subset ----------------------------------------------------------------------------------------------
+def _described(text: str, runs: Sequence[Trained], measure: Measure) -> dict[str, Any]:
+    metrics = [measure.metrics(one) for one in runs]
+    described: dict[str, Any] = {
+        "subset": text,
+        "version": read_set_expression(text).version,
+        "samples": len(runs[0].training.positions),
+        "steps": runs[0].training.steps,
+        "runs": [
+            {
+                "seed": one.training.seed,
+                "train_loss": one.train_loss,
+                "seconds": round(one.seconds, 2),
+                **found,
+            }
+            for one, found in zip(runs, metrics, strict=True)
+        ],
+        "metrics": {name: _over_seeds([found[name] for found in metrics]) for name in metrics[0]},
+    }
+    classes = len(measure.classes)
+    if classes <= MOST_CONFUSED:
+        counts = [confusion_matrix(measure.test.labels, one.logits.argmax(axis=1), classes) for one in runs]
+        described["confusion"] = np.sum(counts, axis=0).tolist()
+    return described
+
+
+def _over_seeds(values: Sequence[float | None]) -> dict[str, float | None]:
+    """Mean, and Student's interval where there are several; None where a run has no value."""
+    known = np.array([value for value in values if value is not None])
+    if len(known) < len(values):
+        return {"mean": None, "low": None, "high": None}
+    if len(known) == 1:
+        return {"mean": float(known[0]), "low": None, "high": None}
+    means, half = mean_intervals(known[:, None], LEVEL)
+    return {
+        "mean": float(means[0]),
+        "low": float(means[0] - half[0]),
+        "high": float(means[0] + half[0]),
+    }
+
+
+# -- two subsets ---------------------------------------------------------------------------------------------
+def _compared(
+    pair: tuple[str, str], values: Mapping[str, Floats], measure: Measure, params: CompareParams
+) -> dict[str, Any]:
+    system, baseline = (values[text] for text in pair)
+    found = compare(system, baseline, margin=params.margin, level=LEVEL, seed=params.seed)
+    told: dict[str, Any] = {
+        "subset": pair[0],
+        "baseline": pair[1],
+        "outcome": found.outcome.value,
+        "confidence": found.confidence,
+        "difference": found.difference,
+        "low": found.low,
+        "high": found.high,
+        "seed_p_value": found.seed_p_value,
+        "sample_p_value": found.sample_p_value,
+        "win_rate": found.win_rate,
+        "verdict": _sentence(pair, found, params),
+    }
+    if not measure.by_query:
+        told["labels"] = _by_label(system, baseline, measure, params, found.difference)
+    return told
+
+
+def _by_label(
+    system: Floats, baseline: Floats, measure: Measure, params: CompareParams, overall: float
+) -> list[dict[str, Any]]:
+    """Accuracy by label. `warning`: the label loses, by more than the margin beyond what all lose."""
+    told = []
+    for number, label in enumerate(measure.classes):
+        inside = measure.test.labels == number
+        count = int(inside.sum())
+        if count < LEAST_IN_SLICE:
+            continue
+        found = compare(
+            system[:, inside], baseline[:, inside], margin=params.margin, level=LEVEL, seed=params.seed
+        )
+        worse = found.outcome is Outcome.WORSE and found.difference < min(overall, 0.0) - params.margin
+        interval = {"difference": found.difference, "low": found.low, "high": found.high}
+        told.append({"label": label, "count": count, **interval, "warning": worse})
+    return told
+
+
+def _sentence(pair: tuple[str, str], found: Comparison, params: CompareParams) -> str:
+    difference, low, high = (f"{100 * value:+.1f}" for value in (found.difference, found.low, found.high))
+    within = f" within {100 * params.margin:g} points" if found.outcome is Outcome.AS_GOOD else ""
+    sure = "" if found.outcome is Outcome.UNCLEAR else f", {found.confidence:.0%} sure"
+    seeds = f"{found.seeds} seeds" if found.seeds > 1 else "one seed, which decides nothing"
+    return (
+        f"{pair[0]} {_WORDS[found.outcome]} {pair[1]}{within}: {difference} points, "
+        f"{LEVEL:.0%} interval {low} to {high} ({seeds}{sure})."
+    )

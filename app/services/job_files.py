@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from app.contracts import Job, JobState
 from app.errors import NotFound
 from app.store.artifacts import Folder
+from app.store.results import REPORT_HTML, REPORT_JSON
 from app.store.state import State
 
 CHUNK = 2**20
@@ -35,6 +36,15 @@ def open_job_file(state: State, job_id: str, name: str) -> tuple[int, Iterator[b
     if folder is None or name not in folder.names():
         raise NotFound("unknown_file", f"job {job_id!r} has no file {name!r}")
     return folder.size(name), _chunks(folder, name)
+
+
+def job_report(state: State, job_id: str, *, html: bool) -> bytes:
+    """Raises NotFound: there is no such job, or it has left no report."""
+    folder = _folder(state, state.jobs.get(job_id))
+    content = None if folder is None else folder.read(REPORT_HTML if html else REPORT_JSON)
+    if content is None:
+        raise NotFound("no_report", f"job {job_id!r} has no report")
+    return content
 
 
 def _folder(state: State, job: Job) -> Folder | None:

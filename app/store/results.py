@@ -6,6 +6,7 @@ from app.store.artifacts import Folder
 from app.store.locations import join_location, remove_tree
 
 FOLDER = "results"
+REPORT_JSON, REPORT_HTML = "report.json", "report.html"
 
 
 class ResultStore:

@@ -65,6 +65,20 @@ def test_a_job_that_did_not_succeed_has_none(api: Api, state: JobState) -> None:
     assert code(api.http.get(f"/v1/jobs/{job}/files/model/weights.bin"), 404) == "unknown_file"
 
 
+def test_a_report_is_told_as_data_and_as_a_page(ended: Api) -> None:
+    job = newest(ended)
+    for place in ("report", "report.html"):
+        assert code(ended.http.get(f"/v1/jobs/{job}/{place}"), 404) == "no_report"
+    uid = ended.state.jobs.dataset_uid(job)
+    ended.state.results.of_job(uid, job).write("report.json", b'{"job": "x"}')
+    ended.state.results.of_job(uid, job).write("report.html", "<p>ä".encode())
+    told = ended.http.get(f"/v1/jobs/{job}/report")
+    assert (told.json(), told.headers["content-type"]) == ({"job": "x"}, "application/json")
+    page = ended.http.get(f"/v1/jobs/{job}/report.html")
+    assert (page.text, page.headers["content-type"]) == ("<p>ä", "text/html; charset=utf-8")
+
+
 def test_an_unknown_job(api: Api) -> None:
     assert code(api.http.get("/v1/jobs/job_x/files"), 404) == "unknown_job"
     assert code(api.http.get("/v1/jobs/job_x/files/a"), 404) == "unknown_job"
+    assert code(api.http.get("/v1/jobs/job_x/report.html"), 404) == "unknown_job"

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from app.contracts import JobState
+from app.contracts import JobKind, JobState
 from app.errors import Conflict, Damaged
 from app.services.backup import backup
 from app.services.ingest import delete_sample
+from app.services.job_files import job_files, open_job_file
 from app.services.restore import restore
 from app.services.verify import verify
 from tests.recovery.keyspace import lose_redis, rebuilt_part
@@ -29,7 +30,7 @@ def silent(*_: object) -> None:
 
 def wipe(bench: Bench, tmp_path: Path) -> None:
     lose_redis(bench.state)
-    for place in ("datasets", "archive", "jobs", "responses"):
+    for place in ("datasets", "archive", "jobs", "responses", "results"):
         shutil.rmtree(tmp_path / place, ignore_errors=True)
 
 
@@ -58,6 +59,24 @@ def test_all_comes_back(bench: Bench, taken: Path, tmp_path: Path) -> None:
     scores = bench.scores([f"s{i:04}" for i in range(40) if i not in (3, 5)])
     assert {score["visits"] for score in scores} == {4}
     assert list(verify(bench.state, [], silent)) == []
+
+
+def test_files_of_jobs_come_back_if_the_job_has_ended_well(
+    bench: Bench, make_rows: MakeRows, tmp_path: Path
+) -> None:
+    bench.dataset(make_rows(12))
+    job = bench.run(kind=JobKind.TRAIN, set="full", num_train_epochs=1)
+    weights = b"".join(open_job_file(bench.state, job.id, "model/model.safetensors")[1])
+    names = [file.name for file in job_files(bench.state, job.id)]
+    waiting = bench.queue(kind=JobKind.TRAIN, set="full")
+    uid = bench.state.datasets.get("d").uid
+    bench.state.results.of_job(uid, waiting.id).write("model/half", b"written by an attempt")
+    backup(bench.state, str(tmp_path / "backup"), silent)
+    wipe(bench, tmp_path)
+    restore(bench.state, str(tmp_path / "backup"), silent)
+    assert [file.name for file in job_files(bench.state, job.id)] == names
+    assert b"".join(open_job_file(bench.state, job.id, "model/model.safetensors")[1]) == weights
+    assert bench.state.results.of_job(uid, waiting.id).names() == []
 
 
 def test_later_writes_are_not_in_it(bench: Bench, taken: Path, tmp_path: Path) -> None:

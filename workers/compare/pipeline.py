@@ -25,6 +25,8 @@ from workers.compare.plan import Training, named_members, trainings
 from workers.compare.results import compared
 from workers.ground import Ground
 from workers.lease import JobLease
+from workers.report.compare import compare_page
+from workers.report.keeping import job_and_result, keep_report
 from workers.score.data import JobData, load_job_data
 from workers.score.pace import Pace
 from workers.score.room import when_there_is_room
@@ -87,6 +89,8 @@ class CompareJob:
             "files": [PREDICTIONS],
         }
         when_there_is_room(self._lease, lambda: self._keep_predictions(ended, data))
+        job = ground.claim.job
+        keep_report(ground, job_and_result(job, result), compare_page(job, result))
         log.info("compared", trainings=len(ended), steps=pace.done)
         return result
 

@@ -19,6 +19,7 @@ from workers.grow.grown import Grown
 from workers.grow.plan import Plan, best_round
 from workers.grow.rounds import Rounds
 from workers.lease import JobCancelled, JobLease
+from workers.report.sorting import report_sorting
 from workers.score.description import described
 from workers.score.evidence import evidence_of, reviewed_of
 from workers.score.groundwork import Groundwork, Material
@@ -67,7 +68,7 @@ class GrowJob:
         self._state.durably(lambda: ground.close_run(book, visits))
         log.info("grown", rounds=grown.turn, stopped=stopped)
         sets = self._state.sets.version(material.dataset, grown.rounds[-1]["set_version"])
-        return {
+        result = {
             **described(material, grown.coverage, sets),
             "rounds": grown.rounds,
             "stopped": stopped,
@@ -77,6 +78,8 @@ class GrowJob:
             "visits": grown.visits,
             "seconds": round(grown.seconds, 2),
         }
+        report_sorting(ground, material.dataset, material.data, book.records, result)
+        return result
 
     def _begin(self, material: Material, plan: Plan) -> Grown:
         """The first core: by what is known before anything was trained."""

@@ -19,6 +19,7 @@ from models.noise import Reviewed
 from models.selection import Evidence
 from models.training import ScoringRun, TrainingConfig, pick_device
 from workers.lease import JobCancelled, JobLease
+from workers.report.sorting import report_sorting
 from workers.score.books import Books
 from workers.score.checkpoint import Checkpoint
 from workers.score.configuration import training_config, with_seed
@@ -91,7 +92,7 @@ class ScoreJob:
 
         kept, sets = self._state.durably(finish)
         log.info("sets published", version=sets.version, sizes=sets.sizes)
-        return {
+        result = {
             **described(material, coverage_told(material.classifier, training.coverage), sets),
             "epochs": books.history.epochs,
             **kept,
@@ -99,6 +100,8 @@ class ScoreJob:
             "steps": len(books.history.epochs) * config.steps_per_epoch(len(material.train)),
             "seconds": round(time.monotonic() - started, 2),
         }
+        report_sorting(ground, material.dataset, material.data, books.scores.records, result)
+        return result
 
     def _begin(self, material: Material, config: TrainingConfig, number: int) -> ScoringRun:
         """The job's run of this number: the first trains the model that was looked through already."""

@@ -9,17 +9,18 @@ from urllib.parse import quote
 import anyio
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Header, Query, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import HTMLResponse, StreamingResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from app.api.dependencies import Cursor, Limit, ServiceDep
 from app.api.job_schemas import JobFileOut, JobFiles, JobIn, JobOut, JobPage
 from app.contracts import Job, JobState
 from app.services import jobs as use
-from app.services.job_files import job_files, open_job_file
+from app.services.job_files import job_files, job_report, open_job_file
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 EVENT_SECONDS = 0.25
+_JSON = {"application/json": {"schema": {"type": "object"}}}
 
 
 @router.post("", status_code=202)
@@ -83,6 +84,18 @@ def get_job_file(service: ServiceDep, job_id: str, name: str) -> StreamingRespon
     file = quote(name.rpartition("/")[2])
     headers = {"Content-Length": str(size), "Content-Disposition": f"attachment; filename*=UTF-8''{file}"}
     return StreamingResponse(chunks, media_type="application/octet-stream", headers=headers)
+
+
+@router.get("/{job_id}/report", response_class=Response, responses={200: {"content": _JSON}})
+def get_report(service: ServiceDep, job_id: str) -> Response:
+    """What a succeeded job came to: its result, and the samples that stand out."""
+    return Response(job_report(service.state, job_id, html=False), media_type="application/json")
+
+
+@router.get("/{job_id}/report.html", response_class=HTMLResponse)
+def get_report_page(service: ServiceDep, job_id: str) -> HTMLResponse:
+    """The same as one page with plots, which needs nothing else."""
+    return HTMLResponse(job_report(service.state, job_id, html=True))
 
 
 @router.post("/{job_id}/cancel", status_code=202)

@@ -27,7 +27,7 @@ class TrainParams(TrainingParams):
     ids: list[Text] | None = Field(
         default=None,
         min_length=1,
-        max_length=100_000,
+        max_length=10_000,
         description="Train on these samples; `set` is left out.",
     )
     max_steps: Count | None = Field(

@@ -96,7 +96,7 @@ def test_random_subsets_differ_from_seed_to_seed_and_the_same_job_gives_the_same
     bench: Bench,
 ) -> None:
     prepared(bench)
-    asked: dict[str, Any] = {"subsets": ["random:core", "core"], "model_config": {"hidden_dropout_prob": 0.2}}
+    asked: dict[str, Any] = {"max_steps": 6, "model_config": {"hidden_dropout_prob": 0.2}}
     first, again = (without_times(result_of(compare(bench, **asked))) for _ in range(2))
     assert first == again
     other = without_times(result_of(compare(bench, **asked, seed=7)))
@@ -108,15 +108,15 @@ def test_a_killed_job_goes_on_from_what_is_done(short_lease: Bench, monkeypatch:
     bench = short_lease
     monkeypatch.setattr(checkpoint, "COST_SHARE", 0)  # one after each step
     prepared(bench)
-    calm = result_of(compare(bench))
+    calm = result_of(compare(bench, max_steps=6))
     kills = (
         (Pace, "add", 3),
-        (Pace, "add", 30),
+        (Pace, "add", 10),
         (CompareJob, "_trained", 4),
         (CompareJob, "_keep_predictions", 1),
     )
     for owner, method, calls in kills:
-        job = bench.queue(kind=JobKind.COMPARE, seeds=2, num_train_epochs=1)
+        job = bench.queue(kind=JobKind.COMPARE, seeds=2, num_train_epochs=1, max_steps=6)
         die_after(bench, monkeypatch, owner, method, calls)
         steps: list[int] = []
         with monkeypatch.context() as patch:
@@ -133,7 +133,7 @@ def test_a_killed_job_goes_on_from_what_is_done(short_lease: Bench, monkeypatch:
         ended = bench.state.jobs.get(job.id)
         assert ended.attempt == 2
         assert without_times(result_of(ended)) == without_times(calm), method
-        done = {"add": calls - 1, "_trained": 4 * 23, "_keep_predictions": calm["steps"]}[method]
+        done = {"add": calls - 1, "_trained": 4 * 6, "_keep_predictions": calm["steps"]}[method]
         assert len(steps) == calm["steps"] - done, "what was done is not done again"
 
 

@@ -66,9 +66,10 @@ def test_a_killed_job_goes_on_within_its_folds(
     bench = short_lease
     monkeypatch.setattr(checkpoint, "COST_SHARE", 0)  # one after each step
     bench.dataset(reviews_with_slips(), name="calm")
-    calm = told_of(bench.run("calm", **ASKED))
+    asked = ASKED | {"num_train_epochs": 1}
+    calm = told_of(bench.run("calm", **asked))
     bench.dataset(reviews_with_slips())
-    job = bench.queue(**ASKED)
+    job = bench.queue(**asked)
     die_after(bench, monkeypatch, owner, method, calls)
     steps: list[int] = []
     teach = Teaching._go_on

@@ -113,8 +113,13 @@ def test_data_of_other_shapes(bench: Bench, rows: list[Row], task: Task, classes
 
 
 def test_one_label_only_fails_with_its_code(bench: Bench) -> None:
-    bench.dataset([{"id": f"s{i}", "text": "same", "label": "a"} for i in range(4)])
-    job = bench.run()
+    """As it may come to be between the request and the job's turn."""
+    rows: list[Row] = [{"id": f"s{i}", "text": "same", "label": "a"} for i in range(4)]
+    dataset = bench.dataset([*rows, {"id": "other", "text": "same", "label": "b"}])
+    waiting = bench.queue()
+    bench.send(dataset, [{"id": "other", "text": "same", "label": "a"}])
+    run_claimed(bench.state, bench.settings, bench.claim())
+    job = bench.state.jobs.get(waiting.id)
     assert job.state is JobState.FAILED
     assert job.error is not None
     assert job.error.code == "too_few_classes"

@@ -19,6 +19,11 @@ from workers.score.data import JobData
 
 SHOWN = 15
 log = get_logger(__name__)
+BASES = {
+    "planted": "planted errors",
+    "trusted_validation": "planted errors and the trusted validation split",
+    "reviews": "what reviewers found",
+}
 LONGEST = 300
 """Characters of a text."""
 
@@ -105,8 +110,8 @@ def _noise(noise: Mapping[str, Any]) -> Iterator[str]:
         yield "Too few samples to judge labels by."
     else:
         low, high = noise["rate_range"]
-        basis = noise["basis"].replace("_", " ")
-        yield f"About {noise['rate']:.1%} of the labels look wrong ({low:.1%} to {high:.1%}, by {basis})."
+        by = BASES[noise["basis"]]
+        yield f"About {noise['rate']:.1%} of the labels look wrong ({low:.1%} to {high:.1%}, by {by})."
     precision = noise["expected_precision"]
     expected = "" if precision is None else f", of which {precision:.0%} are expected to be wrong"
     yield f"{noise['called']} labels were called wrong{expected}; {noise['reviews']} reviews were heard."

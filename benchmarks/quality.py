@@ -2,8 +2,9 @@
 
     python benchmarks/quality.py --data DIR --models DIR --out build/quality --seeds 3
 
-Methods side by side on the same rows and the same frozen embedding; what learns is a linear probe on it. Each
-result is a line of OUT/results.jsonl; what is there already is not computed again, so it can be interrupted.
+Methods side by side on the same rows and the same frozen embedding; what learns is a linear probe on it. With
+--tuned, models fine-tuned on those rows are asked, too. Each result is a line of OUT/results.jsonl; what is
+there already is not computed again, so it can be interrupted.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 from quality_data import Setting, load_setting
 from quality_methods import accuracy, core_methods, noise_methods
+from quality_tuned import FineTuned
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 NOISE = [
@@ -64,8 +66,8 @@ class Results:
             file.write(json.dumps(result) + "\n")
 
 
-def measure_noise(setting: Setting, seed: int, results: Results) -> None:
-    for method, find in noise_methods(setting, seed):
+def measure_noise(setting: Setting, seed: int, tuned: FineTuned | None, results: Results) -> None:
+    for method, find in noise_methods(setting, seed, tuned):
         which = {"part": "noise", "setting": setting.name, "seed": seed, "method": method}
         if results.has(**which):
             continue
@@ -88,10 +90,10 @@ def measure_noise(setting: Setting, seed: int, results: Results) -> None:
         results.add(which | measured)
 
 
-def measure_core(setting: Setting, seed: int, results: Results) -> None:
+def measure_core(setting: Setting, seed: int, tuned: FineTuned | None, results: Results) -> None:
     for fraction in FRACTIONS:
         which = {"part": "core", "setting": setting.name, "seed": seed, "fraction": fraction}
-        for method, choose in core_methods(setting, fraction, seed):
+        for method, choose in core_methods(setting, fraction, seed, tuned):
             if results.has(**which, method=method):
                 continue
             core = choose()
@@ -149,11 +151,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--parts", nargs="+", choices=["noise", "core"], default=["noise", "core"])
     parser.add_argument("--sources", nargs="+", help="only these data sets")
+    parser.add_argument("--tuned", action="store_true", help="fine-tuned models, too: minutes a setting")
     options = parser.parse_args()
     results = Results(options.out / "results.jsonl")
     for part, source, noise, seed in _asked(options):
         setting = load_setting(source, noise, seed, options.data, options.models, options.out)
-        (measure_noise if part == "noise" else measure_core)(setting, seed, results)
+        tuned = FineTuned(setting, seed, options.models, options.out) if options.tuned else None
+        (measure_noise if part == "noise" else measure_core)(setting, seed, tuned, results)
         print(f"{part}: {setting.name}, seed {seed}", flush=True)
     print_noise([one for one in results.all if one["part"] == "noise"])
     print_core([one for one in results.all if one["part"] == "core"])

@@ -32,6 +32,7 @@ class Setting:
     unit rows. true, given: (n,) labels of the train rows, right and as they are given."""
 
     name: str
+    source: str
     texts: list[tuple[str, str | None]]
     embedding: NDArray[np.float32]
     true: Ints
@@ -132,16 +133,13 @@ def load_setting(source_name: str, noise: str, seed: int, data: Path, models: Pa
     labels = np.array([index[source.label(row)] for row in rows], dtype=np.int64)
     texts = [(source.prefix + source.text(row), source.pair and source.pair(row)) for row in rows]
     embedding = _embedded(source, texts, models, cache / f"{source_name}-{seed}.npy")
-    true = labels[: len(chosen)]
+    true, right, tested = np.split(labels, [len(chosen), len(chosen) + len(validation)])
     if noise == "human":
         given = np.array([index[row["noisy_label"]] for row in chosen], dtype=np.int64)
     else:
         given = _flipped(true, noise, len(names), embedding[: len(chosen)], np.random.default_rng(100 + seed))
     name = source_name if noise == "clean" else f"{source_name} {noise}"
-    split = len(chosen) + len(validation)
-    return Setting(
-        name, texts, embedding, true, given, labels[len(chosen) : split], labels[split:], len(names)
-    )
+    return Setting(name, source_name, texts, embedding, true, given, right, tested, len(names))
 
 
 def _read(data: Path, name: str) -> Rows:

@@ -10,6 +10,7 @@ import numpy as np
 from cleanlab.rank import get_label_quality_scores
 from numpy.typing import NDArray
 from quality_data import Ints, Setting
+from quality_tuned import FineTuned
 from sklearn.linear_model import LogisticRegression
 
 from models.noise import Judged, NoiseEstimate, Reviewed, Trusted, estimate_noise
@@ -90,7 +91,23 @@ def cleanlab(setting: Setting, seed: int, strength: float, score: str, *, told: 
     return Found(1.0 - quality, _unreviewed(setting, seed, told))
 
 
-def noise_methods(setting: Setting, seed: int) -> Iterator[tuple[str, Callable[[], Found]]]:
+def tuned_methods(setting: Setting, seed: int, tuned: FineTuned) -> Iterator[tuple[str, Callable[[], Found]]]:
+    """By fine-tuned models: five of one fold each left out, and one of all rows."""
+    judged = np.ones(len(setting.given), dtype=bool)
+    fold = folds(len(setting.given), seed)
+    for score in ("self_confidence", "normalized_margin"):
+        yield (
+            f"cleanlab fine-tuned {score}",
+            lambda m=score: Found(1.0 - tuned.label_quality(fold, m), judged),
+        )
+    yield "AUM fine-tuned", lambda: Found(-tuned.visits().aum, judged)
+    yield "EL2N fine-tuned", lambda: Found(tuned.visits().el2n, judged)
+    yield "S_i fine-tuned", lambda: Found(tuned.visits().importance, judged)
+
+
+def noise_methods(
+    setting: Setting, seed: int, tuned: FineTuned | None
+) -> Iterator[tuple[str, Callable[[], Found]]]:
     for told in (False, True):
         for strength in STRENGTHS:
             for score in ("self_confidence", "normalized_margin"):
@@ -100,12 +117,16 @@ def noise_methods(setting: Setting, seed: int) -> Iterator[tuple[str, Callable[[
     yield "ours, trusted validation", lambda: ours(setting, seed, trusted=True, reviewed=False)
     yield "ours, 200 reviews", lambda: ours(setting, seed, trusted=False, reviewed=True)
     yield "ours, told", lambda: ours(setting, seed, trusted=True, reviewed=True)
+    if tuned is not None and setting.wrong.any():
+        yield from tuned_methods(setting, seed, tuned)
 
 
 # -- core ----------------------------------------------------------------------------------------------------
-def core_methods(setting: Setting, fraction: float, seed: int) -> Iterator[tuple[str, Callable[[], Ints]]]:
-    """Positions of each method's core. Importance is that of a trained linear probe: the norm of a sample's
-    own gradient, which is its EL2N here, since all rows have length 1."""
+def core_methods(
+    setting: Setting, fraction: float, seed: int, tuned: FineTuned | None
+) -> Iterator[tuple[str, Callable[[], Ints]]]:
+    """Positions of each method's core. Importance, unless a fine-tuned model's, is that of a trained linear
+    probe: the norm of a sample's own gradient, which is its EL2N here, since all rows have length 1."""
     count = len(setting.given)
     ids = [f"s{i:06}" for i in range(count)]
 
@@ -115,6 +136,9 @@ def core_methods(setting: Setting, fraction: float, seed: int) -> Iterator[tuple
         said = probabilities(model, setting.train_rows, setting.classes)
         importance = np.linalg.norm(said - np.eye(setting.classes)[setting.given], axis=1)
         return Evidence(ids, setting.given, setting.classes, importance)
+
+    def visited(tuned: FineTuned) -> Evidence:
+        return Evidence(ids, setting.given, setting.classes, tuned.visits().importance)
 
     def robust(trusted: bool) -> Ints:
         found = ours(setting, seed, trusted=trusted, reviewed=False)
@@ -141,6 +165,10 @@ def core_methods(setting: Setting, fraction: float, seed: int) -> Iterator[tuple
     yield "cleanlab, best by label", lambda: _cleanest(setting, fraction, seed)
     yield "robust", lambda: robust(False)
     yield "robust, trusted validation", lambda: robust(True)
+    if tuned is not None:
+        yield "seed (fine-tuned S_i)", lambda: _core(SeedPolicy(fraction, 0.1), visited(tuned))
+        yield "ccs (fine-tuned S_i)", lambda: _core(CcsPolicy(fraction, 0.2, seed), visited(tuned))
+        yield "AUM, best by label", lambda: _by_label(setting, fraction, -tuned.visits().aum)
 
 
 def _core(

@@ -78,11 +78,11 @@ CORE_ROWS = (
     Row("robust", OURS, ("robust",)),
     Row("robust, validation", OURS, ("robust, trusted validation",)),
     Row("random by label", FROZEN, ("random by label",)),
-    Row("cleanlab's cleanest", FROZEN, ("cleanlab, best by label",)),
+    Row("cleanlab, best by label", FROZEN, ("cleanlab, best by label",)),
     Row("ccs", FROZEN, ("ccs",)),
     Row("ccs, fine-tuned S_i", TUNED, ("ccs (fine-tuned S_i)",)),
-    Row("highest AUM", TUNED, ("AUM, best by label",)),
-    Row("highest S_i, tuned", TUNED, ("seed (fine-tuned S_i)",)),
+    Row("AUM, best by label", TUNED, ("AUM, best by label",)),
+    Row("seed, fine-tuned S_i", TUNED, ("seed (fine-tuned S_i)",)),
 )
 
 

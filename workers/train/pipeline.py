@@ -132,7 +132,8 @@ class TrainJob:
                 labels=[str(label) for label in data.classes],
                 max_length=classifier.clamp_length(self._params.max_length),
             )
-            (folder / "README.md").write_text(model_card(self._ground.claim.job, data.classes, result))
+            card = model_card(self._ground.claim.job, data.classes, result)
+            (folder / "README.md").write_text(card, encoding="utf-8")
             files = sorted(path for path in folder.rglob("*") if path.is_file())
             for path in files:
                 with (

@@ -36,6 +36,14 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def no_drawing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a second a job, which only tests that are marked `reports` look at."""
+    if request.node.get_closest_marker("reports") is None:
+        for job in ("score", "grow"):
+            monkeypatch.setattr(f"workers.{job}.pipeline.report_sorting", lambda *_: None)
+
+
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with EmbeddedRedis(tmp_path_factory.mktemp("workers-redis")) as server:

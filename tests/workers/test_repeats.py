@@ -84,11 +84,11 @@ def test_the_job_says_how_far_its_runs_agree(bench: Bench, make_rows: MakeRows) 
     assert told["interval"]["relative_half_width"] == pytest.approx(relative, rel=1e-4)
 
 
-def test_one_seed_says_nothing_of_it_and_leaves_no_file_of_runs(bench: Bench, make_rows: MakeRows) -> None:
+def test_one_seed_says_nothing_of_it_and_leaves_no_file(bench: Bench, make_rows: MakeRows) -> None:
     bench.dataset(make_rows(12))
     job = bench.run()
     assert "stability" not in succeeded(job)
-    assert [file.name for file in job_files(bench.state, job.id)] == ["report.html", "report.json"]
+    assert job_files(bench.state, job.id) == []
 
 
 @pytest.mark.parametrize(
@@ -133,6 +133,6 @@ def test_the_files_go_with_the_dataset_and_are_none_of_a_job_that_failed(
     dataset = bench.dataset(make_rows(12))
     job = bench.run(seeds=2)
     names = [file.name for file in job_files(bench.state, job.id)]
-    assert names == ["importance-by-run.parquet", "report.html", "report.json"]
+    assert names == ["importance-by-run.parquet"]
     delete_dataset(bench.state, bench.settings, bench.state.datasets.get(dataset.name))
     assert job_files(bench.state, job.id) == []

@@ -18,6 +18,7 @@ from tests.workers.test_compare_job import graded, prepared
 from tests.workers.test_robust_sets import reviews_with_slips, wrong_ids
 from workers.report.plots import confusion, data_map, histogram_by_set, learning_curve
 
+pytestmark = pytest.mark.reports
 NASTY = "<script>alert(1)</script> $x^2$ & 中文 lovely good"
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 

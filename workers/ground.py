@@ -14,7 +14,7 @@ from models.encoders import LoadedClassifier, load_classifier
 from models.encoders.adapters import LoraSettings, add_lora
 from workers.lease import JobLease
 from workers.score.checkpoint import Checkpoints
-from workers.score.data import Rows
+from workers.score.data import JobData, Rows, load_job_data
 
 
 class Ground:
@@ -49,6 +49,11 @@ class Ground:
             adapters = LoraSettings(**self.params.peft.model_dump(exclude={"method"}))
             add_lora(classifier.model, adapters, seed=seed)
         return classifier
+
+    def read(self, dataset: Dataset) -> tuple[int, JobData]:
+        """The version of the samples that the job works on, the same for every attempt, and its rows."""
+        version = self.state.samples.pin(dataset, self.claim.job.id)
+        return version, load_job_data(self.state, dataset, version, self.params)
 
     def dataset(self) -> Dataset:
         dataset = self.state.datasets.by_uid(self.claim.dataset_uid)

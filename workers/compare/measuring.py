@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,16 @@ class Trained:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """values: (n,) what models are compared by the mean of: right or wrong, or the NDCG@10 of each query that
+    has one."""
+
+    trained: Trained
+    metrics: dict[str, float | None]
+    values: Floats
+
+
+@dataclass(frozen=True)
 class Measure:
     """On n test samples. by_query: classes are grades, and what counts is the order within each query."""
 
@@ -53,16 +64,7 @@ class Measure:
         """What models are compared by."""
         return "ndcg@10" if self.by_query else "accuracy"
 
-    def values(self, runs: Sequence[Trained]) -> Floats:
-        """(runs, n) what that is the mean of: right or wrong, or the NDCG@10 of each query that has one."""
-        if not self.by_query:
-            return np.stack([one.logits.argmax(axis=1) == self.test.labels for one in runs]).astype(
-                np.float64
-            )
-        found = np.stack([self._ranked(one).ndcg[10].values for one in runs])
-        return np.asarray(found[:, ~np.isnan(found[0])])
-
-    def metrics(self, one: Trained) -> dict[str, float | None]:
+    def of(self, one: Trained) -> Measured:
         plain = classification_metrics(one.logits, self.test.labels)
         metrics: dict[str, float | None] = {
             "accuracy": plain.accuracy,
@@ -70,11 +72,13 @@ class Measure:
             "auc": area_under_roc(one.logits, self.test.labels),
             "loss": plain.loss,
         }
-        if self.by_query:
-            ranked = self._ranked(one)
-            metrics |= {f"ndcg@{k}": ranked.ndcg[k].mean for k in CUT_OFFS}
-            metrics |= {"mrr": ranked.reciprocal_rank.mean, "map": ranked.average_precision.mean}
-        return metrics
+        if not self.by_query:
+            return Measured(one, metrics, (one.logits.argmax(axis=1) == self.test.labels).astype(np.float64))
+        ranked = self._ranked(one)
+        metrics |= {f"ndcg@{k}": ranked.ndcg[k].mean for k in CUT_OFFS}
+        metrics |= {"mrr": ranked.reciprocal_rank.mean, "map": ranked.average_precision.mean}
+        values = ranked.ndcg[10].values
+        return Measured(one, metrics, values[~np.isnan(values)])
 
     def _ranked(self, one: Trained) -> RankingMetrics:
         """By the grade that the model expects, Σ p · grade."""
@@ -85,7 +89,7 @@ class Measure:
     def _grades(self) -> Floats:
         return np.array([float(label) for label in self.classes])
 
-    @property
+    @cached_property
     def _queries(self) -> NDArray[np.int64]:
         """(n,) codes; a sample without a group is a query of its own."""
         codes: dict[str | int, int] = {}

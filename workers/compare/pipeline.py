@@ -27,7 +27,7 @@ from workers.ground import Ground
 from workers.lease import JobLease
 from workers.report.compare import compare_page
 from workers.report.keeping import job_and_result, keep_report
-from workers.score.data import JobData, load_job_data
+from workers.score.data import JobData
 from workers.score.pace import Pace
 from workers.score.room import when_there_is_room
 from workers.train.fitting import Fitting, keep, predicted
@@ -60,8 +60,7 @@ class CompareJob:
         ground, params = self._ground, self._params
         ground.phase("loading")
         dataset = ground.dataset()
-        version = self._state.samples.pin(dataset, ground.claim.job.id)
-        data = load_job_data(self._state, dataset, version, params)
+        version, data = ground.read(dataset)
         if data.test is None:
             raise JobFailed("no_test", f"dataset {dataset.name!r} has no labelled samples in its test split")
         measure = Measure(data.test, data.classes, by_query=dataset.task is Task.RELEVANCE)

@@ -10,9 +10,9 @@ import numpy as np
 from app.contracts.expressions import FULL, as_many_at_random, read_set_expression
 from app.contracts.params import CompareParams
 from models.agreement import mean_intervals
-from models.classification import confusion_matrix
+from models.classification import by_slice, confusion_matrix
 from models.comparison import Comparison, Outcome, compare
-from workers.compare.measuring import Floats, Measure, Trained
+from workers.compare.measuring import Floats, Measure, Measured, Trained
 
 LEVEL = 0.95
 LEAST_IN_SLICE = 20
@@ -28,8 +28,11 @@ _WORDS = {
 
 def compared(ended: Sequence[Trained], measure: Measure, params: CompareParams) -> dict[str, Any]:
     """The part of the job's result that compares: `metric`, `subsets`, `comparisons` and a `verdict`."""
-    by_subset = {text: [one for one in ended if one.training.subset == text] for text in params.subsets}
-    values = {text: measure.values(runs) for text, runs in by_subset.items()}
+    measured = [measure.of(one) for one in ended]
+    by_subset = {
+        text: [one for one in measured if one.trained.training.subset == text] for text in params.subsets
+    }
+    values = {text: np.stack([one.values for one in runs]) for text, runs in by_subset.items()}
     found = [_compared(pair, values, measure, params) for pair in _pairs(params.subsets)]
     return {
         "metric": measure.name,
@@ -46,29 +49,28 @@ def _pairs(subsets: Sequence[str]) -> list[tuple[str, str]]:
 
 
 # -- one subset ----------------------------------------------------------------------------------------------
-def _described(text: str, runs: Sequence[Trained], measure: Measure) -> dict[str, Any]:
-    metrics = [measure.metrics(one) for one in runs]
+def _described(text: str, runs: Sequence[Measured], measure: Measure) -> dict[str, Any]:
+    first = runs[0].trained.training
     described: dict[str, Any] = {
         "subset": text,
         "version": read_set_expression(text).version,
-        "samples": len(runs[0].training.positions),
-        "steps": runs[0].training.steps,
-        "runs": [
-            {
-                "seed": one.training.seed,
-                "train_loss": one.train_loss,
-                "seconds": round(one.seconds, 2),
-                **found,
-            }
-            for one, found in zip(runs, metrics, strict=True)
-        ],
-        "metrics": {name: _over_seeds([found[name] for found in metrics]) for name in metrics[0]},
+        "samples": len(first.positions),
+        "steps": first.steps,
+        "runs": [_run(one) for one in runs],
+        "metrics": {name: _over_seeds([one.metrics[name] for one in runs]) for name in runs[0].metrics},
     }
     classes = len(measure.classes)
     if classes <= MOST_CONFUSED:
-        counts = [confusion_matrix(measure.test.labels, one.logits.argmax(axis=1), classes) for one in runs]
+        said = (one.trained.logits.argmax(axis=1) for one in runs)
+        counts = [confusion_matrix(measure.test.labels, some, classes) for some in said]
         described["confusion"] = np.sum(counts, axis=0).tolist()
     return described
+
+
+def _run(one: Measured) -> dict[str, Any]:
+    trained = one.trained
+    told = {"seed": trained.training.seed, "train_loss": trained.train_loss}
+    return {**told, "seconds": round(trained.seconds, 2), **one.metrics}
 
 
 def _over_seeds(values: Sequence[float | None]) -> dict[str, float | None]:
@@ -115,17 +117,18 @@ def _by_label(
 ) -> list[dict[str, Any]]:
     """Accuracy by label. `warning`: the label loses, by more than the margin beyond what all lose."""
     told = []
-    for number, label in enumerate(measure.classes):
-        inside = measure.test.labels == number
-        count = int(inside.sum())
-        if count < LEAST_IN_SLICE:
+    for part in by_slice(system.mean(axis=0), measure.test.labels):
+        if part.count < LEAST_IN_SLICE:
             continue
+        inside, label = measure.test.labels == part.code, measure.classes[part.code]
         found = compare(
             system[:, inside], baseline[:, inside], margin=params.margin, level=LEVEL, seed=params.seed
         )
         worse = found.outcome is Outcome.WORSE and found.difference < min(overall, 0.0) - params.margin
         interval = {"difference": found.difference, "low": found.low, "high": found.high}
-        told.append({"label": label, "count": count, **interval, "warning": worse})
+        told.append(
+            {"label": label, "count": part.count, "accuracy": part.mean, **interval, "warning": worse}
+        )
     return told
 
 

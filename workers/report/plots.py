@@ -8,11 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
@@ -33,6 +29,10 @@ def _axes(width: float, height: float, drawn: list[str]) -> Iterator[Axes]:
 
     Texts stay texts: whoever looks has fonts for scripts that this machine has none for.
     """
+    import matplotlib as mpl  # a worker starts without it
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
     style = {
         "svg.hashsalt": "gradsift",
         "svg.fonttype": "none",
@@ -189,7 +189,7 @@ def training_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
                 axes.plot(x, losses, "s--", color=SETS["edge"], label="validation" if first else None)
         axes.set_xlabel("epoch")
         axes.set_ylabel("loss")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.locator_params(axis="x", integer=True)
         axes.legend(frameon=False)
     return drawn[0]
 

@@ -45,10 +45,6 @@ class Checkpoints:
     def due(self) -> bool:
         return time.monotonic() - self._written >= max(self._interval, COST_SHARE * self._cost)
 
-    def postpone(self) -> None:
-        """The next one is due after another interval."""
-        self._written = time.monotonic()
-
     def save(self, checkpoint: Checkpoint) -> None:
         held = {
             "training": checkpoint.training,
@@ -57,7 +53,15 @@ class Checkpoints:
             "step": checkpoint.step,
             "books": checkpoint.books,
         }
-        self.write(CHECKPOINT, held, step=checkpoint.step)
+        self.write_if_there_is_room(CHECKPOINT, held, step=checkpoint.step)
+
+    def write_if_there_is_room(self, name: str, held: dict[str, Any], **said: Any) -> None:
+        """Saves work, but nothing depends on it: on a full disk what was there before stays."""
+        try:
+            self.write(name, held, **said)
+        except OSError as error:
+            log.warning("no checkpoint could be written", error=str(error), **said)
+            self._written = time.monotonic()
 
     def write(self, name: str, held: dict[str, Any], **said: Any) -> None:
         """Dicts, lists, strings, numbers and tensors, as one file; `said` is for the log."""

@@ -21,7 +21,7 @@ from models.gradients.native import use_kernels
 from workers.ground import Ground
 from workers.lease import JobLease
 from workers.score.book import ScoreBook
-from workers.score.data import JobData, load_job_data, require_what_the_policy_needs
+from workers.score.data import JobData, require_what_the_policy_needs
 from workers.score.epoch_visits import EpochVisits
 from workers.score.lineages import open_lineage
 from workers.score.room import when_there_is_room
@@ -62,8 +62,7 @@ class Groundwork(Ground):
         self.phase("loading")
         dataset = self.dataset()
         self.hold(dataset)
-        version = self.state.samples.pin(dataset, self.claim.job.id)
-        data = load_job_data(self.state, dataset, version, self.params)
+        version, data = self.read(dataset)
         require_what_the_policy_needs(self.params, data)
         classifier = self.load_model(len(data.classes))
         lineage, run = self.when_free(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -46,6 +46,10 @@ def naming(rows: Rows, positions: Ints | None = None) -> Iterator[None]:
             raise
         meant = np.array(error.positions, dtype=np.int64)
         ids = [rows.ids[i] for i in (meant if positions is None else positions[meant]).tolist()]
-        shown = ", ".join(repr(one) for one in ids[:NAMED_SAMPLES])
-        more = f" and {len(ids) - NAMED_SAMPLES} more" if len(ids) > NAMED_SAMPLES else ""
-        raise JobFailed(error.code, f"{error.detail} Samples: {shown}{more}", remedy=error.remedy) from error
+        raise JobFailed(error.code, f"{error.detail} Samples: {some(ids)}", remedy=error.remedy) from error
+
+
+def some(ids: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    shown = ", ".join(repr(one) for one in ids[:NAMED_SAMPLES])
+    return f"{shown} and {len(ids) - NAMED_SAMPLES} more" if len(ids) > NAMED_SAMPLES else shown

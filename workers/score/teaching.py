@@ -171,7 +171,6 @@ class Teaching:
         return int(self._left["measured"])
 
     def _save(self, lesson: str = "", run: ScoringRun | None = None, measured: int = 0) -> None:
-        """Saves work, but nothing depends on it: on a full disk what was saved before stays."""
         left = {"lesson": lesson, "measured": measured}
         held = {
             "round": self._turn,
@@ -181,8 +180,6 @@ class Teaching:
             "step": self._pace.done,
             "seconds": self.seconds,
         }
-        try:
-            self._ground.checkpoints.write(TAUGHT, held, round=self._turn, lesson=lesson or "between")
-        except OSError as error:
-            log.warning("no checkpoint could be written", round=self._turn, error=str(error))
-            self._ground.checkpoints.postpone()
+        self._ground.checkpoints.write_if_there_is_room(
+            TAUGHT, held, round=self._turn, lesson=lesson or "between"
+        )

@@ -63,7 +63,7 @@ class ScoreTraining:
             try:
                 self._go_through(run, number, before, lease, settings, pace)
             except JobInterrupted:
-                self._save_if_there_is_room(run, number)
+                self._save(run, number)
                 raise
             self.coverage = run.coverage
             self._books.end_run()
@@ -83,16 +83,11 @@ class ScoreTraining:
                     self._books.scores.flush(self._step)
                     flushed = time.monotonic()
                 if self._checkpoints.due():
-                    self._save_if_there_is_room(run, number)
+                    self._save(run, number)
                 lease.check(pace.progress())
 
-    def _save_if_there_is_room(self, run: ScoringRun, number: int) -> None:
-        """A checkpoint saves work, but nothing depends on it: on a full disk the one before stays."""
+    def _save(self, run: ScoringRun, number: int) -> None:
         books = self._books
-        try:
-            self._checkpoints.save(
-                Checkpoint(run.state_dict(), books.scores.records, number, self._step, books.state())
-            )
-        except OSError as error:
-            log.warning("no checkpoint could be written", step=self._step, error=str(error))
-            self._checkpoints.postpone()
+        self._checkpoints.save(
+            Checkpoint(run.state_dict(), books.scores.records, number, self._step, books.state())
+        )

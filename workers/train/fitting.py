@@ -90,13 +90,8 @@ class Fitting:
         return Course(**held["course"])
 
     def _checkpoint(self, run: FittingRun, course: Course, name: str) -> None:
-        """Saves work, but nothing depends on it: on a full disk the one before stays."""
         held = {"name": name, "training": run.state_dict(), "course": asdict(course)}
-        try:
-            self._ground.checkpoints.write(FITTED, held, step=course.step)
-        except OSError as error:
-            log.warning("no checkpoint could be written", step=course.step, error=str(error))
-            self._ground.checkpoints.postpone()
+        self._ground.checkpoints.write_if_there_is_room(FITTED, held, step=course.step)
 
 
 def predicted(

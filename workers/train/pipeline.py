@@ -25,7 +25,7 @@ from models.training import FittingRun, pick_device
 from workers.ground import Ground
 from workers.lease import JobLease
 from workers.score.configuration import training_config
-from workers.score.data import JobData, Rows, load_job_data
+from workers.score.data import JobData, Rows
 from workers.score.pace import Pace
 from workers.score.room import when_there_is_room
 from workers.train.card import model_card
@@ -56,8 +56,7 @@ class TrainJob:
         ground, params = self._ground, self._params
         ground.phase("loading")
         dataset = ground.dataset()
-        version = self._state.samples.pin(dataset, ground.claim.job.id)
-        data = load_job_data(self._state, dataset, version, params)
+        version, data = ground.read(dataset)
         rows = data.train.take(self._chosen(dataset, data))
         classifier = ground.load_model(len(data.classes))
         ground.phase("tokenizing")

@@ -11,7 +11,7 @@ from app.errors import JobFailed
 from app.store.state import State
 from models.selection import drawn, random_by_label
 from workers.score.data import Rows
-from workers.score.recording import NAMED_SAMPLES
+from workers.score.recording import some
 
 Ints = NDArray[np.int64]
 
@@ -55,7 +55,5 @@ def of_ids(train: Rows, ids: list[str]) -> Ints:
     position = {sample_id: i for i, sample_id in enumerate(train.ids)}
     unknown = [sample_id for sample_id in ids if sample_id not in position]
     if unknown:
-        shown = ", ".join(repr(one) for one in unknown[:NAMED_SAMPLES])
-        more = f" and {len(unknown) - NAMED_SAMPLES} more" if len(unknown) > NAMED_SAMPLES else ""
-        raise JobFailed("unknown_sample_ids", f"no labelled train sample has the id {shown}{more}")
+        raise JobFailed("unknown_sample_ids", f"no labelled train sample has the id {some(unknown)}")
     return np.array(sorted({position[sample_id] for sample_id in ids}), dtype=np.int64)

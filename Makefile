@@ -10,6 +10,8 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python; do \
 # pip would write its cache outside the clone: set PIP_FLAGS= to let it.
 PIP_FLAGS ?= --no-cache-dir
 TORCH ?= 2.13.0
+# Test files under way at a time.
+JOBS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -52,8 +54,8 @@ demo: $(VENV)/.demo ## A real scoring job on 2,500 clothing reviews, start to fi
 	@$(BIN)/python -m demo.run $(if $(filter-out 0,$(SERVE)),--serve)
 
 .PHONY: test
-test: $(VENV)/.test ## All tests
-	$(BIN)/python -m pytest
+test: $(VENV)/.test ## All tests (JOBS=1: one after the other)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: bench bench-gradients bench-job bench-store bench-api bench-recovery bench-quality
 bench: bench-gradients bench-job bench-store bench-api bench-recovery ## All benchmarks but bench-quality; docs/benchmarks.md has the figures taken so far

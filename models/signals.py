@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from models.encoders.head import HeadTensors, HeadViews
+
 
 @dataclass(frozen=True)
 class FreeSignals:
@@ -34,7 +36,8 @@ class VisitSignals:
     which the importance S_i is averaged. loss, el2n, margin, confidence: float32. correct: bool.
     alignment: float32, the cosine of the sample's gradient with the validation direction (LESS, Xia et
     al. 2024; `models.gradients.alignment`), NaN where no direction is taken. projection: float32
-    (visits, dim), the gradient under a seeded random map (`models.gradients.projection`), or None.
+    (visits, dim), the gradient under a seeded random map (`models.gradients.projection`), or None. views:
+    what the last layer read and said, or None.
     """
 
     positions: NDArray[np.int64]
@@ -46,6 +49,7 @@ class VisitSignals:
     correct: NDArray[np.bool_]
     alignment: NDArray[np.float32]
     projection: NDArray[np.float32] | None = None
+    views: HeadViews | None = None
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -58,6 +62,7 @@ class VisitSignals:
         free: Sequence[FreeSignals],
         alignments: Sequence[torch.Tensor] = (),
         projections: Sequence[torch.Tensor] = (),
+        views: Sequence[HeadTensors] = (),
     ) -> VisitSignals:
         """Join the micro-batches of a step; the device is waited for once a signal, not once a batch."""
 
@@ -77,6 +82,7 @@ class VisitSignals:
             correct=joined("correct").astype(np.bool_),
             alignment=np.full(len(visited), np.nan, dtype=np.float32) if aligned is None else aligned,
             projection=projected,
+            views=HeadViews.joined(views) if views else None,
         )
 
 

@@ -12,7 +12,7 @@ from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
 from app.contracts import Dataset
-from app.services.review_queue import ReviewQueue
+from app.services.ranked_versions import RankedVersions
 from app.settings import Settings
 from app.store.state import State
 
@@ -35,7 +35,7 @@ class Service:
     settings: Settings
     state: State
     hint: Callable[[], None]
-    review_queue: ReviewQueue = field(default_factory=ReviewQueue)
+    versions: RankedVersions = field(default_factory=RankedVersions)
 
 
 async def _service(request: Request) -> Service:  # async: a plain function would be sent to a thread

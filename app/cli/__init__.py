@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from app.cli import files, jobs, parts, recovery, reviews, samples, sets
+from app.cli import explain, files, jobs, parts, recovery, reviews, samples, sets
 from app.cli.outcome import FAILED, show_error
 from app.errors import GradSiftError
 
@@ -42,6 +42,7 @@ for command in (
     files.download,
     sets.sets,
     sets.export,
+    explain.explain,
     reviews.review,
     reviews.review_queue,
     recovery.backup,

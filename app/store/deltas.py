@@ -151,14 +151,17 @@ class LineageDeltas:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise damaged(self.folder, name, error) from error
 
-    def visits(self, name: str, first: int, stop: int) -> NDArray[np.void]:
+    def visits(self, name: str, first: int, stop: int, *, whole: bool = True) -> NDArray[np.void]:
         """The visits of one file to ordinals `first` … `stop` − 1.
+
+        whole: read all of the file once, so that it is known to be as it was written; what is read of it is
+        checked in any case.
 
         Raises:
             Damaged: the file is gone or cannot be read.
         """
         try:
-            if name not in self._metadata:
+            if whole and name not in self._metadata:
                 self.folder.check(name)
             with self.folder.open(name) as source:
                 file = pq.ParquetFile(

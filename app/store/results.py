@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from app.store.artifacts import Folder
+from app.store.explanations import Explanation
 from app.store.locations import join_location, remove_tree
 
 FOLDER = "results"
@@ -19,6 +22,12 @@ class ResultStore:
     def folder(self, dataset_uid: str) -> Folder:
         """All of a dataset, for those who copy it: `<job id>/…`."""
         return Folder(join_location(self._data_url, FOLDER, dataset_uid))
+
+    def drop_explanations(self, dataset_uid: str, kept: Set[str]) -> None:
+        """Of all jobs but these."""
+        jobs = {name.partition("/")[0] for name in self.folder(dataset_uid).names()}
+        for job_id in jobs - kept:
+            Explanation(self.of_job(dataset_uid, job_id)).remove()
 
     def drop(self, dataset_uid: str) -> None:
         """Removes all of a dataset."""

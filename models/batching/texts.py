@@ -30,16 +30,20 @@ class TokenizedTexts:
         """(n,) tokens a text."""
         return np.diff(self.offsets)
 
+    def lengths_of(self, indices: IntArray) -> IntArray:
+        """(m,) tokens of the texts at `indices` (m,)."""
+        return self.offsets[indices + 1] - self.offsets[indices]
+
     def take(self, indices: IntArray) -> TokenizedTexts:
         """The texts at `indices` (m,), in that order."""
         places = self._places(indices)
-        offsets = np.concatenate(([0], np.cumsum(self.lengths[indices]))).astype(np.int64)
+        offsets = np.concatenate(([0], np.cumsum(self.lengths_of(indices)))).astype(np.int64)
         type_ids = None if self.type_ids is None else self.type_ids[places]
         return TokenizedTexts(self.ids[places], offsets, type_ids)
 
     def _places(self, indices: IntArray) -> IntArray:
         """Where the tokens of `indices` lie in the flat arrays, one text after the other."""
-        lengths = self.lengths[indices]
+        lengths = self.lengths_of(indices)
         ends = np.cumsum(lengths)
         starts_there = np.repeat(self.offsets[indices], lengths)
         starts_here = np.repeat(ends - lengths, lengths)
@@ -47,7 +51,7 @@ class TokenizedTexts:
 
     def padded(self, indices: IntArray, pad: int) -> tuple[IntArray, IntArray, IntArray | None]:
         """Ids, mask and type ids of `indices` (m,), each (m, longest), padded on the right."""
-        lengths = self.lengths[indices]
+        lengths = self.lengths_of(indices)
         filled = np.arange(lengths.max())[None, :] < lengths[:, None]
         places = self._places(indices)
         ids = np.full(filled.shape, pad, dtype=np.int64)

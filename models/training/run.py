@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.batching import LabelledTexts, length_sorted_batches
+from models.batching import LabelledTexts, TokenizedTexts, length_sorted_batches
 from models.encoders import LoadedClassifier
-from models.gradients import GradientObserver, ParameterCoverage, SeededProjection
+from models.encoders.head import HeadReader, HeadTensors, HeadViews, with_bias_column
+from models.gradients import GradientObserver, ParameterCoverage, SeededProjection, adam_preconditioner
+from models.reading import outputs_by_batch
 from models.signals import FreeSignals, VisitSignals, free_signals
 from models.training.checks import require_finite
 from models.training.config import TrainingConfig
@@ -46,6 +48,7 @@ class ScoringRun(TrainingRun[VisitSignals]):
         self._projection = None if dim is None else SeededProjection(dim, _PROJECTION_SEED)
         self._coverage = GradientObserver(self._model, fallback="exact").coverage
         self._observer: GradientObserver | None = None
+        self._head = HeadReader.of(self._model)
 
     @property
     def coverage(self) -> tuple[ParameterCoverage, ...]:
@@ -75,9 +78,38 @@ class ScoringRun(TrainingRun[VisitSignals]):
         if self._direction is not None:
             self._direction.load_state_dict(state["direction"])
 
+    def look(self, texts: TokenizedTexts) -> HeadViews | None:
+        """How the last layer sees these texts as the model stands, dropout off; None of a model that has no
+        such layer."""
+        if self._head is None:
+            return None
+        batches: list[NDArray[np.int64]] = []
+        found: list[HeadTensors] = []
+        size, dtype = self._config.per_device_eval_batch_size, self._autocast_dtype
+        reading = outputs_by_batch(self._model, texts, batch_size=size, autocast_dtype=dtype)
+        with self._head.watching(), closing(reading):
+            for batch, outputs in reading:
+                views = self._head.take(outputs.logits, texts.lengths_of(batch))
+                if views is None:
+                    return None
+                batches.append(batch)
+                found.append(views)
+        return HeadViews.joined(found).take(np.argsort(np.concatenate(batches)))
+
+    def head_preconditioner(self) -> NDArray[np.float32] | None:
+        """(classes, width + 1): by how much the optimiser, as it stands, stretches the gradient of each
+        weight of the last layer, and in the last column of its bias. None where that layer does not train."""
+        layer = None if self._head is None else self._head.layer
+        if layer is None or not layer.weight.requires_grad:
+            return None
+        parts = {name: part for name, part in layer.named_parameters() if part.requires_grad}
+        stretched = adam_preconditioner(self._optimizer, parts)
+        return with_bias_column(stretched["weight"], stretched.get("bias"))
+
     @contextmanager
     def _observing(self) -> Iterator[GradientObserver]:
-        with GradientObserver(self._model, fallback="exact") as observer:
+        head = nullcontext() if self._head is None else self._head.watching()
+        with head, GradientObserver(self._model, fallback="exact") as observer:
             self._observer = observer
             try:
                 yield observer
@@ -100,10 +132,14 @@ class ScoringRun(TrainingRun[VisitSignals]):
         free: list[FreeSignals] = []
         alignments: list[torch.Tensor] = []
         projections: list[torch.Tensor] = []
+        views: list[HeadTensors] = []
         for place, batch in enumerate(micro_batches):
             with seeded_randomness(self._device, self._config.seed, step, place):
                 logits, losses, labels = self._forward(data, batch)
                 (losses * weight).sum().backward()
+            seen = None if self._head is None else self._head.take(logits, data.tokens.lengths_of(batch))
+            if seen is not None:
+                views.append(seen)
             gradients = observer.take(weight)
             grad_norms.append(gradients.norms)
             if self._direction is not None:
@@ -111,7 +147,7 @@ class ScoringRun(TrainingRun[VisitSignals]):
             if gradients.projections is not None:
                 projections.append(gradients.projections)
             free.append(free_signals(logits, labels))
-        return VisitSignals.collect(micro_batches, grad_norms, free, alignments, projections)
+        return VisitSignals.collect(micro_batches, grad_norms, free, alignments, projections, views)
 
     def _advance(self, micro_batches: Batches) -> StepResult[VisitSignals]:
         if self._direction is not None:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from app.errors import Damaged, NotFound
-from app.services import review_queue
+from app.services import ranked_versions, review_queue
+from app.services.ranked_versions import RankedVersions
 from tests.api.asking import Api, code
 from tests.api.test_reviews import give, undo
 from tests.reviewing import publish
@@ -106,15 +107,15 @@ def test_changed_corrected_and_deleted_rows_are_not_in_it(full: Api) -> None:
 def test_the_newest_version_counts_and_only_the_last_few_are_held(
     full: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(review_queue, "VERSIONS_HELD", 2)
+    monkeypatch.setattr(ranked_versions, "VERSIONS_HELD", 2)
     ranked: list[Any] = []
-    rank = review_queue._rank
+    rank = ranked_versions._rank
 
     def counted(*given: Any) -> Any:
         ranked.append(given)
         return rank(*given)
 
-    monkeypatch.setattr(review_queue, "_rank", counted)
+    monkeypatch.setattr(ranked_versions, "_rank", counted)
     for number in range(1, 5):
         publish(full.state, IDS[:number], [0.5] * number)
         assert len(queue(full)) == number
@@ -135,11 +136,11 @@ def test_a_version_whose_file_is_gone_is_told_with_what_to_do(full: Api) -> None
     dataset = full.state.datasets.get("d")
     full.state.archive.of_dataset(dataset).keep_versions(set())
     with pytest.raises(Damaged, match="has no file") as told:
-        review_queue.ReviewQueue().first(full.state, dataset, 5)
+        review_queue.first_to_review(full.state, RankedVersions(), dataset, 5)
     assert "score job" in told.value.remedy
     full.state.sets._drop_old(full.state.keys.dataset(dataset.uid), 100)
     with pytest.raises(NotFound):
-        review_queue.ReviewQueue().first(full.state, dataset, 5)
+        review_queue.first_to_review(full.state, RankedVersions(), dataset, 5)
 
 
 def test_questions_that_cannot_be_answered(full: Api) -> None:

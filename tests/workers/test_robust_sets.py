@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from app.contracts import JobState, Verdict
-from app.services.review_queue import ReviewQueue
+from app.services.ranked_versions import RankedVersions
+from app.services.review_queue import first_to_review
 from app.services.reviews import add_review
 from tests.workers.conftest import Bench, Row
 from workers.lease import JobInterrupted
@@ -63,7 +64,9 @@ def test_wrong_labels_become_noise(bench: Bench) -> None:
 def test_the_review_queue_begins_with_wrong_labels_and_knows_the_right_ones(bench: Bench) -> None:
     dataset = bench.dataset(reviews_with_slips())
     result_of(bench)
-    queue = ReviewQueue().first(bench.state, bench.state.datasets.get(dataset.name), 20)["items"]
+    queue = first_to_review(bench.state, RankedVersions(), bench.state.datasets.get(dataset.name), 20)[
+        "items"
+    ]
     wrong = [item for item in queue if item["id"] in wrong_ids()]
     assert len(wrong) >= 10
     assert all(item["suggested_label"] == 1 - item["label"] for item in wrong if item["set"] == "noise")

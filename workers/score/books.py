@@ -15,6 +15,7 @@ from workers.score.history import EpochHistory
 from workers.score.recording import naming, visits_of
 from workers.score.repeats import Repeats
 from workers.score.responses import ResponseBook
+from workers.score.views import ViewBook
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Books:
     history: EpochHistory
     responses: ResponseBook | None
     repeats: Repeats | None
+    views: ViewBook
 
     def enter(self, result: StepResult[VisitSignals], *, run: int, epoch: int) -> None:
         """One step of the job's run, from 0; epoch: over all of its runs. A failure names the samples."""
@@ -39,6 +41,7 @@ class Books:
             self.responses.add(visits.ordinals, visits.generations, projection, visits.grad_norm)
         if self.repeats is not None:
             self.repeats.add(positions, visits.grad_norm)
+        self.views.add(positions, result.signals.views)
         self.history.add(result, run=run)
         self.visits.add(epoch, visits, at=at)
 
@@ -53,4 +56,5 @@ class Books:
             "visits": self.visits.state(),
             "responses": None if self.responses is None else self.responses.state(),
             "repeats": None if self.repeats is None else self.repeats.state(),
+            "views": self.views.state(),
         }

@@ -33,6 +33,7 @@ from workers.score.repeats import FILE, Repeats
 from workers.score.responses import ResponseBook
 from workers.score.sets import Ints, place
 from workers.score.training import ScoreTraining
+from workers.score.views import ViewBook, keep_explanation
 
 log = get_logger(__name__)
 
@@ -100,6 +101,7 @@ class ScoreJob:
             "steps": len(books.history.epochs) * config.steps_per_epoch(len(material.train)),
             "seconds": round(time.monotonic() - started, 2),
         }
+        keep_explanation(ground, material, books.views, training.last)
         report_sorting(ground, material.dataset, material.data, books.scores.records, result)
         return result
 
@@ -122,6 +124,8 @@ class ScoreJob:
         repeats = Repeats(len(material.train)) if self._params.seeds > 1 else None
         if repeats is not None and held.get("repeats") is not None:
             repeats.load_state(held["repeats"])
+        views = ViewBook(len(material.train))
+        views.load_state(held.get("views"))
         books = Books(
             train=material.data.train,
             scores=ground.open_book(material, ordinals, None if left is None else left.records),
@@ -129,6 +133,7 @@ class ScoreJob:
             history=EpochHistory(held.get("history")),
             responses=responses,
             repeats=repeats,
+            views=views,
         )
         return books, left
 

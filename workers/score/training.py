@@ -47,6 +47,7 @@ class ScoreTraining:
         self._epochs = epochs
         self._step = 0 if left is None else left.step
         self.coverage: tuple[ParameterCoverage, ...] = ()
+        self.last: ScoringRun | None = None
 
     def go(self, lease: JobLease, settings: Settings, pace: Pace) -> None:
         """Trains to the end. Raises what the lease raises; an interrupted run leaves a checkpoint."""
@@ -65,7 +66,7 @@ class ScoreTraining:
             except JobInterrupted:
                 self._save(run, number)
                 raise
-            self.coverage = run.coverage
+            self.coverage, self.last = run.coverage, run
             self._books.end_run()
 
     def _go_through(

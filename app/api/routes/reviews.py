@@ -8,6 +8,7 @@ from app.api.answers import json_answer
 from app.api.dependencies import Cursor, DatasetDep, Limit, ServiceDep
 from app.api.schemas import QueueOut, ReviewIn, ReviewOut, ReviewPage, SampleReviews
 from app.services import reviews as use
+from app.services.review_queue import first_to_review
 
 router = APIRouter(prefix="/v1/datasets/{dataset}", tags=["reviews"])
 
@@ -44,4 +45,4 @@ def get_reviews(
 def get_review_queue(dataset: DatasetDep, service: ServiceDep, limit: Limit = 20) -> Response:
     """The rows of the present sets whose verdict would teach most: probable errors and uncertain ones by
     turns, from every class. Reviewed ones are left out."""
-    return json_answer(service.review_queue.first(service.state, dataset, limit))
+    return json_answer(first_to_review(service.state, service.versions, dataset, limit))

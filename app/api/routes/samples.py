@@ -13,12 +13,14 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from app.api.dependencies import Cursor, DatasetDep, Limit, Service, ServiceDep
+from app.api.explanation_schemas import ExplanationOut
 from app.api.metrics import ROWS_INGESTED
 from app.api.problems import problem_response
 from app.api.schemas import IngestOut, SampleOut, SamplePage
 from app.contracts import Split
 from app.errors import REMEDIES, Invalid, Malformed, NotFound, TooLarge, UnsupportedMedia
 from app.services.datasets import find_sample
+from app.services.explanation import explain
 from app.services.ingest import Ingest, IngestReport, delete_sample
 from app.services.rows import row_from_json
 from app.services.samples import Filters, SetFilter, describe, list_samples
@@ -114,6 +116,12 @@ def get_sample(dataset: DatasetDep, service: ServiceDep, sample_id: str) -> Samp
     if not described:
         raise NotFound("unknown_sample", f"dataset {dataset.name!r} has no sample {sample_id!r}")
     return SampleOut.model_validate(described[0])
+
+
+@router.get("/{sample_id}/explanation")
+def get_explanation(dataset: DatasetDep, service: ServiceDep, sample_id: str) -> ExplanationOut:
+    """Why the sample is where it is. What is not known of it is null or empty."""
+    return ExplanationOut.model_validate(explain(service.state, service.versions, dataset, sample_id))
 
 
 @router.delete("/{sample_id}", status_code=204)

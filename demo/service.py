@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +38,8 @@ class Service:
 
 
 @contextmanager
-def running_service() -> Iterator[Service]:
-    """Starts the service on a free port and waits until it is ready.
+def running_service(settings: Mapping[str, str] | None = None) -> Iterator[Service]:
+    """Starts the service on a free port and waits until it is ready. settings: more of its environment.
 
     Its state and its log live in a temporary directory that is removed at the end. When the block fails, the
     end of the log goes to stderr first.
@@ -51,7 +51,7 @@ def running_service() -> Iterator[Service]:
     with tempfile.TemporaryDirectory(prefix="gradsift-demo-") as name:
         directory = Path(name)
         log = directory / "service.log"
-        process = _start(directory, log)
+        process = _start(directory, log, settings or {})
         try:
             yield Service(_wait_for_address(process, log), process, log)
         except (KeyboardInterrupt, SystemExit):
@@ -67,10 +67,15 @@ def running_service() -> Iterator[Service]:
             raise ServiceFailed(f"gradsift up ended with exit code {code}")
 
 
-def _start(directory: Path, log: Path) -> subprocess.Popen[bytes]:
+def _start(directory: Path, log: Path, settings: Mapping[str, str]) -> subprocess.Popen[bytes]:
     # The settings of the caller's own service must not leak in, and nothing may be fetched or cached at home.
     env = {key: value for key, value in os.environ.items() if not key.startswith("GRADSIFT_")}
-    env |= {"HF_HUB_OFFLINE": "1", "HF_HOME": str(directory / "hub"), "GRADSIFT_LOG_FORMAT": "console"}
+    env |= {
+        "HF_HUB_OFFLINE": "1",
+        "HF_HOME": str(directory / "hub"),
+        "GRADSIFT_LOG_FORMAT": "console",
+        **settings,
+    }
     command = [str(Path(sys.executable).with_name("gradsift")), "up", "--port", "0"]
     with log.open("wb") as output:
         # A session of its own: Ctrl-C reaches this program only, which then stops the service in order.

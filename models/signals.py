@@ -54,6 +54,21 @@ class VisitSignals:
     def __len__(self) -> int:
         return len(self.positions)
 
+    def take(self, chosen: NDArray[np.bool_]) -> VisitSignals:
+        """Of the visits where `chosen` (visits,) holds."""
+        return VisitSignals(
+            positions=self.positions[chosen],
+            grad_norm=self.grad_norm[chosen],
+            loss=self.loss[chosen],
+            el2n=self.el2n[chosen],
+            margin=self.margin[chosen],
+            confidence=self.confidence[chosen],
+            correct=self.correct[chosen],
+            alignment=self.alignment[chosen],
+            projection=None if self.projection is None else self.projection[chosen],
+            views=None if self.views is None else self.views.take(chosen),
+        )
+
     @classmethod
     def collect(
         cls,

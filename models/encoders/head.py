@@ -27,7 +27,7 @@ class HeadViews:
     def __len__(self) -> int:
         return len(self.logits)
 
-    def take(self, positions: NDArray[np.int64]) -> HeadViews:
+    def take(self, positions: NDArray[np.int64] | NDArray[np.bool_]) -> HeadViews:
         return HeadViews(self.hidden[positions], self.logits[positions])
 
     @classmethod

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional
+from transformers import PreTrainedModel
 
 from models.batching import Collator, LabelledTexts, epoch_batches
 from models.encoders import LoadedClassifier
@@ -85,6 +86,10 @@ class TrainingRun(ABC, Generic[S]):
     def autocast_dtype(self) -> torch.dtype | None:
         """In which the model is read; None: float32."""
         return self._autocast_dtype
+
+    @property
+    def model(self) -> PreTrainedModel:
+        return self._model
 
     @property
     def steps_per_epoch(self) -> int:

@@ -6,6 +6,9 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from models.signals import VisitSignals
 from models.training import StepResult
 from workers.score.book import ScoreBook
@@ -20,9 +23,11 @@ from workers.score.views import ViewBook
 
 @dataclass(frozen=True)
 class Books:
-    """Of a job on these train rows. responses: of `response=vector`. repeats: of several seeds."""
+    """Of a job on these train rows. scored: (n,) whose visits count; the others only train. responses: of
+    `response=vector`. repeats: of several seeds."""
 
     train: Rows
+    scored: NDArray[np.bool_]
     scores: ScoreBook
     visits: EpochVisits
     history: EpochHistory
@@ -32,16 +37,18 @@ class Books:
 
     def enter(self, result: StepResult[VisitSignals], *, run: int, epoch: int) -> None:
         """One step of the job's run, from 0; epoch: over all of its runs. A failure names the samples."""
-        positions, at = result.signals.positions, int(time.time())
-        visits = visits_of(result.signals, self.train, positions)
+        signals, at = result.signals, int(time.time())
+        if not self.scored.all():
+            signals = signals.take(self.scored[signals.positions])
+        positions = signals.positions
+        visits = visits_of(signals, self.train, positions)
         with naming(self.train, positions):
             self.scores.add(visits, at=at)
-        if self.responses is not None and result.signals.projection is not None:
-            projection = result.signals.projection
-            self.responses.add(visits.ordinals, visits.generations, projection, visits.grad_norm)
+        if self.responses is not None and signals.projection is not None:
+            self.responses.add(visits.ordinals, visits.generations, signals.projection, visits.grad_norm)
         if self.repeats is not None:
             self.repeats.add(positions, visits.grad_norm)
-        self.views.add(positions, result.signals.views)
+        self.views.add(positions, signals.views)
         self.history.add(result, run=run)
         self.visits.add(epoch, visits, at=at)
 

@@ -33,6 +33,7 @@ from workers.score.repeats import FILE, Repeats
 from workers.score.responses import ResponseBook
 from workers.score.sets import Ints, place
 from workers.score.training import ScoreTraining
+from workers.score.updating import Chosen, Update, choose, keep_weights
 from workers.score.views import ViewBook, keep_explanation
 
 log = get_logger(__name__)
@@ -58,13 +59,14 @@ class ScoreJob:
         started = time.monotonic()
         ground, material, params = self._ground, self._ground.prepare(), self._params
         config = training_config(params)
+        books, chosen, left = self._open_books(material)
+        update = Update(ground, material, chosen) if params.update else None
         cross_fit = CrossFit(ground, material, params.cross_fit)
-        steps = config.num_train_epochs * config.steps_per_epoch(len(material.train))
+        steps = config.num_train_epochs * config.steps_per_epoch(len(chosen.positions))
         pace = Pace(0, cross_fit.steps + params.seeds * steps)
         heard = cross_fit.hear(pace)
-        books, left = self._open_books(material)
         training = ScoreTraining(
-            lambda number: self._begin(material, config, number),
+            lambda number: self._begin(material, chosen, config, number),
             books,
             ground.checkpoints,
             left,
@@ -98,22 +100,27 @@ class ScoreJob:
             "epochs": books.history.epochs,
             **kept,
             **({"noise": told} if told else {}),
-            "steps": len(books.history.epochs) * config.steps_per_epoch(len(material.train)),
+            **({} if update is None else {"update": update.told()}),
+            "steps": len(books.history.epochs) * config.steps_per_epoch(len(chosen.positions)),
             "seconds": round(time.monotonic() - started, 2),
         }
-        keep_explanation(ground, material, books.views, training.last)
+        if params.keep_model or params.update:
+            assert training.last is not None
+            keep_weights(ground, training.last.model)
+        keep_explanation(ground, material, None if params.update else books.views, training.last)
         report_sorting(ground, material.dataset, material.data, books.scores.records, result)
         return result
 
-    def _begin(self, material: Material, config: TrainingConfig, number: int) -> ScoringRun:
+    def _begin(self, material: Material, chosen: Chosen, config: TrainingConfig, number: int) -> ScoringRun:
         """The job's run of this number: the first trains the model that was looked through already."""
         config, classifier = with_seed(config, number), material.classifier
         if number > 0:
             classifier = self._ground.load_model(len(material.data.classes), seed=config.seed)
-        return ScoringRun(classifier, material.train, material.validation, config, pick_device())
+        return ScoringRun(classifier, chosen.of(material.train), material.validation, config, pick_device())
 
-    def _open_books(self, material: Material) -> tuple[Books, Checkpoint | None]:
-        """As the checkpoint left them; without one, from the records that the job first found."""
+    def _open_books(self, material: Material) -> tuple[Books, Chosen, Checkpoint | None]:
+        """As the checkpoint left them; without one, from the records that the job first found. And what of
+        the samples the job trains on."""
         ground = self._ground
         ordinals = self._state.datasets.next_ordinal(material.dataset)
         left = ground.checkpoints.load(ordinals)
@@ -121,21 +128,24 @@ class ScoreJob:
         responses = self._responses(material, ordinals)
         if responses is not None and held.get("responses") is not None:
             responses.load_state(held["responses"])
-        repeats = Repeats(len(material.train)) if self._params.seeds > 1 else None
+        scores = ground.open_book(material, ordinals, None if left is None else left.records)
+        chosen = choose(ground, material, scores.records, self._params)
+        repeats = Repeats(len(chosen.positions)) if self._params.seeds > 1 else None
         if repeats is not None and held.get("repeats") is not None:
             repeats.load_state(held["repeats"])
-        views = ViewBook(len(material.train))
+        views = ViewBook(len(chosen.positions))
         views.load_state(held.get("views"))
         books = Books(
-            train=material.data.train,
-            scores=ground.open_book(material, ordinals, None if left is None else left.records),
+            train=chosen.of(material.data.train),
+            scored=chosen.scored,
+            scores=scores,
             visits=ground.open_visits(material, held.get("visits")),
             history=EpochHistory(held.get("history")),
             responses=responses,
             repeats=repeats,
             views=views,
         )
-        return books, left
+        return books, chosen, left
 
     def _responses(self, material: Material, ordinals: int) -> ResponseBook | None:
         """What earlier runs of the lineage left, to go on from; None unless they are asked for."""

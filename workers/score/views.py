@@ -54,11 +54,15 @@ def keep_explanation(
 ) -> None:
     """Leaves what explanations are made of, and removes that of jobs whose sets are no longer kept.
 
-    book, run: of the last training; None where no model has visited every sample.
+    book, run: of the last training. A run without a book looks at the train samples, too; None of both where
+    no model has visited every sample.
     """
     tokens = None if material.validation is None else material.validation.tokens
     validation = None if run is None or tokens is None else run.look(tokens)
-    samples = _samples(material, None if book is None else book.views, validation)
+    train = None if book is None else book.views
+    if book is None and run is not None:
+        train = run.look(material.train.tokens)
+    samples = _samples(material, train, validation)
     head = None if run is None else run.head_preconditioner()
     when_there_is_room(ground.lease, lambda: Explanation(ground.results).write(samples, head))
     kept = {version.job for version in ground.state.sets.versions(material.dataset)}

@@ -71,6 +71,19 @@ class ScoreParams(SortingParams):
         description="Folds. As many more models are trained, each on all other folds, and `robust` hears what"
         " they say of the fold that did not teach them. Null: none.",
     )
+    keep_model: Flag = Field(
+        default=False,
+        description="Leave the trained weights among the job's files, for a later job with `update`.",
+    )
+    update: Flag = Field(
+        default=False,
+        description="Train on samples that are new or have changed since they were scored, and on some of "
+        "the core again, from where the lineage's last job with `keep_model` left the model. Only the new "
+        "are scored. Keeps its model, too.",
+    )
+    replay_ratio: Real = Field(
+        default=1.0, ge=0, le=1000, description="Core samples repeated for each new one; `update` only."
+    )
     response: Literal["mean_norm", "vector"] = Field(
         default="mean_norm",
         description="`vector`: also keep each sample's mean gradient, projected, which tells whether it "
@@ -97,6 +110,8 @@ class ScoreParams(SortingParams):
             raise ValueError(
                 f"policy {self.policy} does not judge by validation: leave trusted_validation out"
             )
+        if self.update and (self.fresh or self.seeds > 1 or self.cross_fit is not None):
+            raise ValueError("update goes on with one model: leave fresh, seeds and cross_fit out")
         if self.cross_fit is not None and self.policy != "robust":
             raise ValueError(f"policy {self.policy} does not judge labels: leave cross_fit out")
         return self

@@ -116,6 +116,7 @@ def test_a_compare_job_shows_who_does_better(bench: Bench) -> None:
     assert report["result"] == job.result
     text = "".join(page.text)
     assert all(sentence in text for sentence in report["result"]["verdict"])
+    assert {"By slice", "label: 0", "label: 1"} <= set(page.text)
     assert page.tags.count("svg") == 2 + 2  # a curve, differences, the confusions of `full` and of the core
 
 

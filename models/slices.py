@@ -38,7 +38,7 @@ def excess_losses(differences: Floats, slices: Sequence[Inside]) -> list[Excess]
         seeds     t_ν · √(v_k ÷ seeds),  v_k = max(s_k², a_k · mean over slices of s_j² ÷ a_j)
 
     s_k: standard deviation of the slice's excess over the seeds. a_k = 1 ÷ n_k + 1 ÷ (n − n_k), what s_k² is
-    proportional to where each sample errs on its own. A few seeds say little of one slice (3: t = 4.3, and 60
+    proportional to where each sample errs on its own. A few seeds say little of one slice (3: t = 2.9, and 32
     after a correction for 100 slices), so their spread is pooled over all K: ν = (seeds − 1) K² ÷ Σ ρ_jk²
     (Satterthwaite), ρ_jk: correlation of membership in two slices; a slice that only mirrors another adds
     nothing. A slice that wavers more than the pool has its own spread.

@@ -50,8 +50,8 @@ def _sections(params: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[
     ]
     yield Section(
         "Learning curve",
-        f"Test split, {_name(metric)}: mean and 95 % interval over the seeds.",
-        plot=learning_curve(points, _name(metric)),
+        f"Test split, {metric_name(metric)}: mean and 95 % interval over the seeds.",
+        plot=learning_curve(points, metric_name(metric)),
         alt="; ".join(f"{p['name']}: {p['mean']:.3f} with {p['samples']} samples" for p in points),
     )
     if result["comparisons"]:
@@ -86,7 +86,7 @@ def _figures(result: Mapping[str, Any]) -> Table:
         [one["subset"], one["samples"], one["steps"], *(_interval(one["metrics"][name]) for name in names)]
         for one in result["subsets"]
     ]
-    head = ["subset", "samples", "steps", *(_name(name) for name in names)]
+    head = ["subset", "samples", "steps", *(metric_name(name) for name in names)]
     return Table(head, rows, frozenset(range(1, len(head))))
 
 
@@ -111,7 +111,16 @@ def _slices(result: Mapping[str, Any]) -> Section | None:
         ]
         for one, part in shown
     ]
-    head = ["subset", "against", "slice", "of test", _name(metric), "difference, points", "to the rest", ""]
+    head = [
+        "subset",
+        "against",
+        "slice",
+        "of test",
+        metric_name(metric),
+        "difference, points",
+        "to the rest",
+        "",
+    ]
     table = Table(head, rows, frozenset({3, 4, 5, 6}))
     return Section("By slice", _about_slices(result, len(pairs), len(shown), warned), tables=[table])
 
@@ -129,7 +138,8 @@ def _about_slices(result: Mapping[str, Any], told: int, shown: int, warned: int)
     return text
 
 
-def _name(metric: str) -> str:
+def metric_name(metric: str) -> str:
+    """As readers know it."""
     return NAMES.get(metric, metric.upper() if metric.startswith("ndcg") else metric)
 
 

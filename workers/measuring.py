@@ -12,9 +12,11 @@ from scipy.special import softmax
 
 from app.contracts import Label
 from models.classification import area_under_roc
+from models.errors import ModelError
 from models.evaluation import classification_metrics
 from models.ranking import RankingMetrics, ranking_metrics
 from workers.score.data import Rows
+from workers.score.recording import some
 
 CUT_OFFS = (5, 10)
 Floats = NDArray[np.float64]
@@ -54,7 +56,15 @@ class Measure:
         return np.where(np.isin(self._queries, kept), places, -1)
 
     def of(self, logits: NDArray[np.float32]) -> Measured:
-        """logits: (n, classes)."""
+        """logits: (n, classes). Raises ModelError where one is not finite."""
+        broken = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+        if len(broken):
+            raise ModelError(
+                "non_finite_score",
+                f"What the model says of {len(broken)} samples is infinite or not a number: "
+                f"{some([self.rows.ids[i] for i in broken.tolist()])}.",
+                "Lower the learning rate: the training diverged at its end.",
+            )
         plain = classification_metrics(logits, self.rows.labels)
         metrics: Metrics = {
             "accuracy": plain.accuracy,

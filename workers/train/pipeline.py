@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from app.contracts import Dataset
+from app.contracts import Dataset, Task
 from app.contracts.expressions import read_set_expression
 from app.contracts.params import TrainParams
 from app.logs import get_logger
@@ -20,10 +22,10 @@ from app.store.state import State
 from models.batching import LabelledTexts
 from models.encoders import LoadedClassifier
 from models.encoders.saving import save_classifier
-from models.evaluation import classification_metrics
 from models.training import FittingRun, pick_device
 from workers.ground import Ground
 from workers.lease import JobLease
+from workers.measuring import Measure, Metrics
 from workers.score.configuration import training_config
 from workers.score.data import JobData, Rows
 from workers.score.pace import Pace
@@ -35,6 +37,15 @@ from workers.train.subset import as_many, members, of_ids
 CHOSEN = "chosen.pt"
 MODEL = "model"
 log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What the model says of a split, (n, classes), and how good that is; `count`: of samples."""
+
+    rows: Rows
+    logits: NDArray[np.float32]
+    metrics: Metrics
 
 
 class TrainJob:
@@ -67,6 +78,9 @@ class TrainJob:
         pace = Pace(0, run.total_steps)
         course = Fitting(ground, pace).go(run, rows)
         ground.phase("evaluating", step=course.step, total=run.total_steps)
+        measure = partial(Measure, classes=data.classes, by_query=dataset.task is Task.RELEVANCE)
+        validated = self._evaluated(run, classifier, data.validation, validation, measure)
+        tested = self._evaluated(run, classifier, data.test, test, measure)
         result = {
             "set": params.set,
             "set_version": params.version,
@@ -79,8 +93,8 @@ class TrainJob:
             "model_revision": classifier.revision,
             "epochs": course.epochs,
             "steps": course.step,
-            "validation": self._evaluated(run, classifier, validation),
-            "test": self._evaluated(run, classifier, test),
+            "validation": None if validated is None else validated.metrics,
+            "test": None if tested is None else tested.metrics,
             "seconds": round(course.seconds, 2),
         }
         ground.phase("saving", step=course.step, total=run.total_steps)
@@ -114,12 +128,17 @@ class TrainJob:
 
     # -- what came of it -------------------------------------------------------------------------------------
     def _evaluated(
-        self, run: FittingRun, classifier: LoadedClassifier, split: LabelledTexts | None
-    ) -> dict[str, Any] | None:
-        if split is None or not len(split):
+        self,
+        run: FittingRun,
+        classifier: LoadedClassifier,
+        rows: Rows | None,
+        texts: LabelledTexts | None,
+        measure: Callable[[Rows], Measure],
+    ) -> Evaluated | None:
+        if rows is None or texts is None or not len(rows):
             return None
-        logits = predicted(self._ground, run, classifier, split.tokens)
-        return asdict(classification_metrics(logits, split.labels))
+        logits = predicted(self._ground, run, classifier, texts.tokens)
+        return Evaluated(rows, logits, measure(rows).of(logits).metrics | {"count": len(rows)})
 
     def _save(self, classifier: LoadedClassifier, data: JobData, result: dict[str, Any]) -> list[str]:
         """Writes the model's files; their names. Bears repetition."""

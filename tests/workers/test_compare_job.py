@@ -17,7 +17,7 @@ from app.services.job_files import open_job_file
 from tests.workers.conftest import Bench, Row
 from tests.workers.test_resume import die_after
 from tests.workers.test_robust_sets import reviews_with_slips
-from tests.workers.test_train_job import with_test
+from tests.workers.test_train_job import graded, with_test
 from workers.compare import slicing
 from workers.compare.pipeline import CompareJob
 from workers.runner import run_claimed
@@ -161,19 +161,6 @@ def test_without_a_test_split_or_a_field_to_slice_by_nothing_is_trained(
     failed = compare(bench, "e", subsets=["full"], slices=["meta.brand"])
     assert failed.error is not None
     assert failed.error.code == "unknown_field"
-
-
-def graded() -> list[Row]:
-    """Twelve queries of eight products; the grade is in the words."""
-    words = {0: "rough bad", 1: "good", 2: "lovely love soft"}
-    rows: list[Row] = []
-    for query in range(24):
-        for item in range(8):
-            grade = (query + item) % 3
-            row = {"id": f"q{query}-{item}", "text": "dress", "text_pair": f"{words[grade]} {item}"}
-            split = "test" if query >= 12 else "train"
-            rows.append({**row, "label": grade, "group": f"q{query}", "split": split})
-    return rows
 
 
 def test_relevance_is_compared_by_the_order_within_queries(

@@ -31,7 +31,8 @@ from workers.score.data import JobData, Rows
 from workers.score.pace import Pace
 from workers.score.room import when_there_is_room
 from workers.train.card import model_card
-from workers.train.fitting import Fitting, keep, predicted
+from workers.train.event_log import event_log, event_log_name
+from workers.train.fitting import Course, Fitting, keep, predicted
 from workers.train.subset import as_many, members, of_ids
 
 CHOSEN = "chosen.pt"
@@ -99,8 +100,10 @@ class TrainJob:
         }
         ground.phase("saving", step=course.step, total=run.total_steps)
         files = when_there_is_room(self._lease, lambda: self._save(classifier, data, result))
+        files += when_there_is_room(self._lease, lambda: self._keep_events(course, result))
+        result = {**result, "files": sorted(files)}
         log.info("model stored", files=len(files), steps=course.step)
-        return {**result, "files": files}
+        return result
 
     def _chosen(self, dataset: Dataset, data: JobData) -> NDArray[np.int64]:
         """Kept by the first attempt: the version may be gone when a later one comes."""
@@ -139,6 +142,12 @@ class TrainJob:
             return None
         logits = predicted(self._ground, run, classifier, texts.tokens)
         return Evaluated(rows, logits, measure(rows).of(logits).metrics | {"count": len(rows)})
+
+    def _keep_events(self, course: Course, result: dict[str, Any]) -> list[str]:
+        """Writes what TensorBoard reads; its name. Bears repetition."""
+        name = event_log_name(self._ground.claim.job)
+        self._ground.results.write(name, event_log(course, result))
+        return [name]
 
     def _save(self, classifier: LoadedClassifier, data: JobData, result: dict[str, Any]) -> list[str]:
         """Writes the model's files; their names. Bears repetition."""

@@ -40,7 +40,7 @@ REMEDIES: dict[str, str] = {
     "no_review": "There is nothing to take back; GET the sample's review for its history.",
     "dataset_busy": "Another writer holds the dataset; send the request again.",
     # jobs
-    "no_report": "score, grow and compare jobs leave one when they succeed; `result` is in the job itself.",
+    "no_report": "Jobs leave one when they succeed; `result` is in the job itself.",
     "unknown_file": "GET /v1/jobs/{id}/files lists the files of a job that has succeeded.",
     "unknown_job": "Check the id; jobs are listed at GET /v1/jobs.",
     "unknown_kind": "Use a job kind of this version: score, grow, train or compare.",

@@ -26,6 +26,7 @@ from models.training import FittingRun, pick_device
 from workers.ground import Ground
 from workers.lease import JobLease
 from workers.measuring import Measure, Metrics
+from workers.report.train import report_training
 from workers.score.configuration import training_config
 from workers.score.data import JobData, Rows
 from workers.score.pace import Pace
@@ -102,6 +103,9 @@ class TrainJob:
         files = when_there_is_room(self._lease, lambda: self._save(classifier, data, result))
         files += when_there_is_room(self._lease, lambda: self._keep_events(course, result))
         result = {**result, "files": sorted(files)}
+        report_training(
+            ground, result, course.points, None if tested is None else (tested.rows, tested.logits)
+        )
         log.info("model stored", files=len(files), steps=course.step)
         return result
 

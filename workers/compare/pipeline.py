@@ -84,7 +84,7 @@ class CompareJob:
             "train_samples": len(data.train),
             "test_samples": len(data.test),
             "skipped_unlabelled": data.skipped_unlabelled,
-            **compared(ended, measure, slices, params),
+            **compared(ended, measure, slices, params, self._lease.check),
             "steps": pace.done,
             "seconds": round(sum(one.seconds for one in ended), 2),
             "files": [PREDICTIONS],

@@ -106,6 +106,9 @@ class Fitting:
 
     def _resume(self, run: FittingRun, name: str) -> Course:
         held = self._ground.checkpoints.read(FITTED)
+        if held is not None and "points" not in held["course"]:
+            log.warning("the checkpoint is of an older version; the training starts again")
+            held = None
         if held is None or held["name"] != name:
             return Course(every=math.ceil(run.total_steps / MOST_POINTS))
         run.load_state_dict(held["training"])

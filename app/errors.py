@@ -64,6 +64,15 @@ REMEDIES: dict[str, str] = {
     "unknown_version": "GET /v1/datasets/{dataset}/sets lists the versions that are kept.",
     "no_sets_yet": "Run a score job first: POST /v1/jobs.",
     "state_format": "Run the GradSift version that wrote it, or begin with empty state and send the samples.",
+    # predictions
+    "no_model_yet": "Run a train job first: POST /v1/jobs with kind train.",
+    "job_without_model": "Name a train job that has succeeded, or leave `job` out for the newest one.",
+    "model_gone": "Run the train job again, or restore the files from a backup.",
+    "pair_mismatch": "Send `text_pair` as the train samples had it: with every text, or with none.",
+    "no_predictor": "Start one: `gradsift predictor`; `gradsift up` has one, which may be starting just now.",
+    "predictors_busy": "Send the request again shortly, with fewer texts, or start more predictors.",
+    "predictor_lost": "Send the request again; fewer texts if the next one dies of it too (often: memory).",
+    "prediction_timeout": "Send fewer texts, start more predictors, or raise GRADSIFT_PREDICT_SECONDS.",
     # running it
     "unsafe_bind": "Set GRADSIFT_API_KEYS, or bind 127.0.0.1.",
     "already_running": "Another `gradsift up` uses this data directory; stop it, or use another --data-dir.",
@@ -148,6 +157,10 @@ class Forbidden(GradSiftError):
 
 class Unavailable(GradSiftError):
     """A part that the request needs does not answer now."""
+
+
+class TimedOut(GradSiftError):
+    """A part that the request needs is at work, and has not finished in time."""
 
 
 class Unsafe(GradSiftError):

@@ -18,6 +18,7 @@ from app.contracts.expressions import read_set_expression
 from app.contracts.params import TrainParams
 from app.logs import get_logger
 from app.settings import Settings
+from app.store.results import MODEL
 from app.store.state import State
 from models.batching import LabelledTexts
 from models.encoders import LoadedClassifier
@@ -37,7 +38,6 @@ from workers.train.fitting import Course, Fitting, keep, predicted
 from workers.train.subset import as_many, members, of_ids
 
 CHOSEN = "chosen.pt"
-MODEL = "model"
 log = get_logger(__name__)
 
 
@@ -89,6 +89,7 @@ class TrainJob:
             "lineage": self._lineage(dataset),
             "labels": list(data.classes),
             "train_samples": len(rows),
+            "text_pairs": _with_pairs(rows),
             "skipped_unlabelled": data.skipped_unlabelled,
             "validation_source": data.validation_source,
             "data_version": version,
@@ -174,3 +175,10 @@ class TrainJob:
                     while chunk := source.read(2**20):
                         stream.write(chunk)
         return [f"{MODEL}/{path.relative_to(folder)}" for path in files]
+
+
+def _with_pairs(rows: Rows) -> str:
+    """Whether "all", "some" or "none" of them have a second text: predictions are to be asked for alike."""
+    if rows.text_pairs is None:
+        return "none"
+    return "some" if None in rows.text_pairs else "all"

@@ -31,6 +31,7 @@ for command in (
     parts.up,
     parts.serve,
     parts.worker,
+    parts.predictor,
     samples.submit,
     jobs.score,
     jobs.grow,

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.contracts import JobKind, JobState, Progress
 from app.contracts.predictions import PredictionAnswer, PredictionError
-from app.store.prediction_queue import Taken
 from tests.api.asking import Api, code
+from tests.predicting import ended_job, predictor
 
 if TYPE_CHECKING:
     from httpx import Response
@@ -20,49 +17,16 @@ if TYPE_CHECKING:
 TEXT = {"text": "soft dress"}
 
 
-def job(api: Api, name: str = "d", *, kind: str = "train", state: str = "succeeded", **result: Any) -> str:
-    """A job that has ended so."""
-    made, _ = api.state.jobs.create(api.state.datasets.get(name), JobKind(kind), "demo", {})
-    claim = api.player.claim()
-    ended = JobState(state)
-    told = {"labels": ["bad", "good"]} | result if ended is JobState.SUCCEEDED else None
-    api.state.jobs.end(claim, ended, progress=Progress(), result=told)
-    return made.id
-
-
 def predict(api: Api, *texts: dict[str, Any], name: str = "d", **body: Any) -> Response:
     return api.http.post(f"/v1/datasets/{name}/predict", json={"texts": list(texts or [TEXT])} | body)
 
 
-@contextmanager
-def predictor(api: Api, answers: Callable[[list[str]], PredictionAnswer]) -> Iterator[list[Taken]]:
-    """Answers the next request; what it took, for the test to look at."""
-    queue, taken = api.state.predictions, []
-
-    def play() -> None:
-        while (one := queue.take("p", 32)) is None:
-            queue.wait(1)
-        taken.append(one)
-        for request_id, request in one.requests.items():
-            queue.answer(request_id, answers(request.texts))
-
-    queue.beat("p", 30.0)
-    playing = threading.Thread(target=play)
-    playing.start()
-    yield taken
-    playing.join()
-
-
-def certain(texts: list[str]) -> PredictionAnswer:
-    return PredictionAnswer([[0.25, 0.75]] * len(texts))
-
-
 def test_the_newest_model_is_meant_or_the_one_that_is_named(api: Api) -> None:
-    old, new = job(api), job(api)
-    job(api, kind="score")
-    job(api, state="failed")
+    old, new = ended_job(api.state, "d"), ended_job(api.state, "d")
+    ended_job(api.state, "d", kind="score")
+    ended_job(api.state, "d", ended="failed")
     for asked, meant in (({}, new), ({"job": old}, old), ({"job": None}, new)):
-        with predictor(api, certain) as taken:
+        with predictor(api.state) as taken:
             body = predict(api, {"text": "a"}, {"text": "b", "text_pair": "c"}, **asked).json()
         assert body["job"] == taken[0].job == meant
         assert body["labels"] == ["bad", "good"]
@@ -74,8 +38,8 @@ def test_the_newest_model_is_meant_or_the_one_that_is_named(api: Api) -> None:
 
 def test_grades_are_numbers_and_their_mean_is_told(api: Api) -> None:
     api.put("r", task="relevance")
-    job(api, "r", labels=[0, 1, 2.5])
-    with predictor(api, lambda _: PredictionAnswer([[0.5, 0.25, 0.25], [0.0, 0.5, 0.5]])):
+    ended_job(api.state, "r", labels=[0, 1, 2.5])
+    with predictor(api.state, lambda _: PredictionAnswer([[0.5, 0.25, 0.25], [0.0, 0.5, 0.5]])):
         first, second = predict(api, TEXT, TEXT, name="r").json()["predictions"]
     assert (first["label"], first["grade"]) == (0, 0.25 + 0.25 * 2.5)
     assert (second["label"], second["grade"]) == (1, 0.5 + 0.5 * 2.5)
@@ -83,15 +47,15 @@ def test_grades_are_numbers_and_their_mean_is_told(api: Api) -> None:
 
 def test_jobs_that_are_no_model_of_the_dataset(api: Api) -> None:
     assert code(predict(api), 404) == "no_model_yet"
-    failed, scored = job(api, state="failed"), job(api, kind="score")
+    failed, scored = ended_job(api.state, "d", ended="failed"), ended_job(api.state, "d", kind="score")
     assert code(predict(api), 404) == "no_model_yet"
     for asked in (failed, scored):
         assert code(predict(api, job=asked), 409) == "job_without_model"
     api.put("other")
-    assert code(predict(api, job=job(api, "other")), 404) == "unknown_job"
+    assert code(predict(api, job=ended_job(api.state, "other")), 404) == "unknown_job"
     assert code(predict(api, job="job_x"), 404) == "unknown_job"
     assert code(predict(api, name="nobody"), 404) == "unknown_dataset"
-    trained = job(api)
+    trained = ended_job(api.state, "d")
     assert api.http.delete("/v1/datasets/d").status_code == 204
     api.put()
     assert code(predict(api, job=trained), 404) == "unknown_job", "it was another dataset of that name"
@@ -120,7 +84,7 @@ def test_bodies_that_are_wrong(api: Api, body: dict[str, Any]) -> None:
 def test_texts_that_do_not_fit(serve: Callable[..., Api]) -> None:
     api = serve(max_text_chars=10)
     api.put()
-    job(api, text_pairs="all")
+    ended_job(api.state, "d", text_pairs="all")
     long = predict(api, {"text": "short", "text_pair": "x" * 11})
     assert code(long, 422) == "text_too_long"
     assert [error["pointer"] for error in long.json()["errors"]] == ["/texts/0/text_pair"]
@@ -128,17 +92,17 @@ def test_texts_that_do_not_fit(serve: Callable[..., Api]) -> None:
     mixed = predict(api, pair, alone)
     assert code(mixed, 422) == "pair_mismatch"
     assert [error["pointer"] for error in mixed.json()["errors"]] == ["/texts/1"]
-    job(api, text_pairs="none")
+    ended_job(api.state, "d", text_pairs="none")
     assert code(predict(api, pair, alone), 422) == "pair_mismatch"
-    job(api, text_pairs="some")
-    with predictor(api, certain):
+    ended_job(api.state, "d", text_pairs="some")
+    with predictor(api.state):
         assert predict(api, pair, alone).status_code == 200
 
 
 def test_what_the_predictor_cannot_do_is_told(api: Api) -> None:
-    job(api)
+    ended_job(api.state, "d")
     told = PredictionError("model_gone", "its files are gone", "Train again.")
-    with predictor(api, lambda _: PredictionAnswer(error=told)):
+    with predictor(api.state, lambda _: PredictionAnswer(error=told)):
         response = predict(api)
     assert code(response, 409) == "model_gone"
     assert response.json()["remedy"] == "Train again."
@@ -147,7 +111,7 @@ def test_what_the_predictor_cannot_do_is_told(api: Api) -> None:
 def test_nobody_is_there_or_nobody_is_done_in_time(serve: Callable[..., Api]) -> None:
     api = serve(predict_seconds=1.0)
     api.put()
-    job(api)
+    ended_job(api.state, "d")
     nobody = predict(api)
     assert code(nobody, 503) == "no_predictor"
     assert nobody.headers["retry-after"]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 WAIT_SECONDS = 1
 """How long the process sleeps at most while nothing comes: as long as it may take to notice a signal."""
-OUTAGE_SECONDS = 5.0
+OUTAGE_SECONDS = 2.0
 GONE_AFTER_SECONDS = 10.0
 """More than for workers, whose beat is another process's: importing torch stops all threads for seconds."""
 BATCH_TEXTS = 32

@@ -13,12 +13,14 @@ import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 from redis.exceptions import NoScriptError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from app.contracts.predictions import PredictionAnswer, PredictionRequest
 from app.errors import TimedOut, Unavailable
 from app.store.connections import TRANSIENT
 from app.store.keys import Keys
 from app.store.scripts import Value, script_digest, script_source
+from app.store.wire import SILENCE_SECONDS
 
 LOOK_SECONDS = 1.0
 """How often a request that has no answer yet asks whether one can still come."""
@@ -42,7 +44,9 @@ class PredictionDesk:
         self._client = redis.asyncio.Redis.from_url(
             url,
             socket_connect_timeout=5,
-            socket_timeout=5,
+            # With one, redis-py sends under `asyncio.wait_for`, which in Python 3.11 can lose a cancellation:
+            # a client that gives up would be waited for, and a deadline missed.
+            socket_timeout=None,
             retry=Retry(ConstantBackoff(_PAUSE_SECONDS), _RETRIES),
             retry_on_error=list(TRANSIENT),
         )
@@ -74,12 +78,16 @@ class PredictionDesk:
             raise TimedOut("prediction_timeout", f"there was no answer within {seconds:g} s") from None
         finally:
             if not answered:
-                with suppress(*TRANSIENT):  # its deadline ends it as well
-                    await self._client.delete(self._keys.asked(request_id))
+                await self._forget(request_id)
         return msgspec.json.decode(answer, type=PredictionAnswer)
 
     async def close(self) -> None:
         await self._client.aclose()
+
+    async def _forget(self, request_id: str) -> None:
+        """Lest it be computed for nobody; where that fails, its deadline ends it."""
+        with suppress(*TRANSIENT):
+            await _heard(self._client.delete(self._keys.asked(request_id)))
 
     async def _hand_in(self, request_id: str, args: Sequence[Value]) -> None:
         keys = self._keys
@@ -95,19 +103,28 @@ class PredictionDesk:
         keys = self._keys
         answer_key = keys.answer(request_id)
         while True:
-            found = cast("Any", self._client.blpop([answer_key], timeout=LOOK_SECONDS))
-            if (heard := await found) is not None:
-                return cast("bytes", heard[1])
+            found = await _heard(self._client.blpop([answer_key], timeout=LOOK_SECONDS))
+            if found is not None:
+                return cast("bytes", found[1])
             look = [keys.asked(request_id), answer_key, keys.predictors]
             _refuse(await self._run("predict_look", look, []))
 
     async def _run(self, name: str, keys: Sequence[str], args: Sequence[Value]) -> bytes:
         operands: list[Any] = [len(keys), *keys, *args]
         try:
-            found = await cast("Any", self._client.evalsha(script_digest(name), *operands))
+            found = await _heard(self._client.evalsha(script_digest(name), *operands))
         except NoScriptError:
-            found = await cast("Any", self._client.eval(script_source(name), *operands))
+            found = await _heard(self._client.eval(script_source(name), *operands))
         return cast("bytes", found)
+
+
+async def _heard(reply: Any) -> Any:
+    """Raises redis' TimeoutError where the server says nothing for so long."""
+    try:
+        async with asyncio.timeout(SILENCE_SECONDS):
+            return await reply
+    except TimeoutError:
+        raise RedisTimeoutError(f"no reply within {SILENCE_SECONDS:.0f} s") from None
 
 
 def _refuse(word: bytes) -> None:

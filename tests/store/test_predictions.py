@@ -114,6 +114,25 @@ def test_what_nobody_waits_for_is_not_computed(state: State) -> None:
     asyncio.run(go())
 
 
+def test_a_client_can_give_up_at_any_moment(state: State) -> None:
+    """Also while a reply lies there that was not read yet."""
+
+    async def go() -> None:
+        async with clients_of(state) as clients:
+            for steps in range(24):
+                asked = clients.ask("a", "text", seconds=20.0)
+                while not clients.queue.waiting():
+                    await asyncio.sleep(0)
+                for _ in range(steps % 6):
+                    await asyncio.sleep(0)
+                asked.cancel()
+                await asyncio.wait([asked], timeout=2.0)
+                assert asked.cancelled(), steps
+                assert clients.queue.take("p", 10) is None
+
+    asyncio.run(go())
+
+
 def test_a_client_that_hangs_up_is_one_that_has_given_up(state: State) -> None:
     async def go() -> None:
         async with clients_of(state) as clients:

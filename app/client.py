@@ -121,9 +121,9 @@ class Client:
         params = {"limit": limit} if version is None else {"limit": limit, "version": version}
         return self._json("GET", f"/v1/datasets/{_part(dataset)}/sets/{_part(name)}", params=params)
 
-    def explanation(self, dataset: str, sample_id: str) -> Json:
+    def explanation(self, dataset: str, sample_id: str, *, attributions: bool = False) -> Json:
         path = f"/v1/datasets/{_part(dataset)}/samples/{_part(sample_id)}/explanation"
-        return self._json("GET", path)
+        return self._json("GET", path, params={"attributions": attributions})
 
     def review(self, dataset: str, sample_id: str, verdict: str, label: str | None = None) -> Json:
         path = f"/v1/datasets/{_part(dataset)}/samples/{_part(sample_id)}/review"

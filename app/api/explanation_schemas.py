@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from app.api.prediction_schemas import TokenOut
 from app.api.schemas import LabelValue, SetValue
 
 
@@ -49,8 +50,17 @@ class Affected(Other):
     )
 
 
+class AttributionsOut(BaseModel):
+    job: str = Field(description="The train job whose model it was.")
+    label: LabelValue = Field(description="What that model says.")
+    probability: float
+    attributions: list[TokenOut]
+
+
 class ExplanationOut(BaseModel):
     id: str
+    text: str
+    text_pair: str | None
     label: LabelValue | None
     set: SetValue
     reason: str
@@ -73,3 +83,6 @@ class ExplanationOut(BaseModel):
         description="Validation samples that training on it helps most, at most 10."
     )
     hurts: list[Affected] = Field(description="Those that it hurts most, at most 10.")
+    attributions: AttributionsOut | None = Field(
+        description="Where they were asked for: what each token says to the newest trained model."
+    )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from app.api.schemas import LabelValue
-from app.contracts.base import Strict, Text
-from app.services.predictions import MOST_TEXTS
+from app.contracts.base import Flag, Strict, Text
+from app.services.predictions import MOST_ATTRIBUTED, MOST_TEXTS
 
 
 class TextIn(Strict):
@@ -27,6 +27,26 @@ class PredictIn(Strict):
         description="A train job of this dataset that has succeeded. Left out: the one that was sent last.",
     )
 
+    attributions: Flag = Field(
+        default=False,
+        description="Also tell what each token adds (integrated gradients), "
+        f"for at most {MOST_ATTRIBUTED} texts.",
+    )
+
+    @model_validator(mode="after")
+    def _few_enough(self) -> Self:
+        if self.attributions and len(self.texts) > MOST_ATTRIBUTED:
+            raise ValueError(f"attributions are for at most {MOST_ATTRIBUTED} texts a request")
+        return self
+
+
+class TokenOut(BaseModel):
+    token: str
+    start: int = Field(description="First character in its text.")
+    end: int = Field(description="One after the last.")
+    second: bool = Field(description="Of `text_pair`.")
+    value: float = Field(description="What it adds to the logit of `label`, from a text of padding alone.")
+
 
 class Prediction(BaseModel):
     label: LabelValue = Field(description="The most probable one, the first of them on a tie.")
@@ -34,6 +54,9 @@ class Prediction(BaseModel):
     probabilities: list[float] = Field(description="Of every label, in the order of `labels`.")
     grade: float | None = Field(
         default=None, description="Only for task `relevance`: the expected grade, the mean over the labels."
+    )
+    attributions: list[TokenOut] | None = Field(
+        default=None, description="Where they were asked for: the tokens that the model reads, in order."
     )
 
 

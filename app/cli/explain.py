@@ -11,11 +11,15 @@ from app.cli.options import DEFAULT_URL, ApiKey, Url, connect
 
 LONGEST = 90
 """Characters of another sample's text."""
+TOKENS = 15
 
 
 def explain(
     dataset: Annotated[str, typer.Argument(help="Name of the dataset.")],
     id: Annotated[str, typer.Argument(metavar="ID", help="The sample.")],
+    attributions: Annotated[
+        bool, typer.Option("--attributions", help="Ask the newest trained model what each word says to it.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="All of it, as JSON.")] = False,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
@@ -25,7 +29,7 @@ def explain(
     Example: gradsift explain reviews 21244
     """
     with connect(url, api_key) as client:
-        told = client.explanation(dataset, id)
+        told = client.explanation(dataset, id, attributions=attributions)
     if as_json:
         print(json.dumps(told, ensure_ascii=False))
         return
@@ -58,7 +62,16 @@ def _lines(told: dict[str, Any]) -> list[str]:
     ):
         if told[name]:
             lines += ["", title, *(_other(one, one[value]) for one in told[name])]
+    if told["attributions"] is not None:
+        lines += _attributions(told["attributions"])
     return lines
+
+
+def _attributions(told: dict[str, Any]) -> list[str]:
+    """The tokens that say most, either way."""
+    strongest = sorted(told["attributions"], key=lambda one: -abs(one["value"]))[:TOKENS]
+    title = f"what speaks for {told['label']} ({told['probability']:.0%}, the model of {told['job']})"
+    return ["", title, *(f"  {one['value']:+.3f}  {one['token']}" for one in strongest)]
 
 
 def _other(one: dict[str, Any], value: float) -> str:

@@ -6,16 +6,30 @@ import msgspec
 
 
 class PredictionRequest(msgspec.Struct, frozen=True):
-    """n texts, and the second text of each or None."""
+    """n texts, and the second text of each or None. attributions: what each token adds is asked for, too."""
 
     texts: list[str]
     pairs: list[str | None]
+    attributions: bool = False
+
+
+class TokenValue(msgspec.Struct, frozen=True):
+    """A token, where it stands in its text (`start` to `end`, in characters), whether that is the second one,
+    and what it adds to the logit of the class that the model gives the text."""
+
+    token: str
+    start: int
+    end: int
+    second: bool
+    value: float
 
 
 class PredictionAnswer(msgspec.Struct, frozen=True):
-    """probabilities: (n, classes), None with an `error`."""
+    """probabilities: (n, classes), None with an `error`. attributions: the tokens of n texts, where they were
+    asked for."""
 
     probabilities: list[list[float]] | None = None
+    attributions: list[list[TokenValue]] | None = None
     error: PredictionError | None = None
 
 

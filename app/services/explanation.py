@@ -7,13 +7,17 @@ from typing import Any
 
 import lance
 import numpy as np
+from anyio import to_thread
 
 from app.contracts import REASONS, SET_BY_CODE, UNSCORED, Dataset, SetVersion
+from app.contracts.predictions import PredictionRequest
 from app.services.datasets import find_sample
 from app.services.influence import Influences, influences
+from app.services.predictions import predict, trained_model
 from app.services.ranked_versions import RankedVersion, RankedVersions
 from app.services.review_queue import class_label
 from app.services.rules import rule
+from app.settings import Settings
 from app.store.explanations import Explanation, nearest_rows, row_of
 from app.store.review_log import VERDICTS
 from app.store.samples import StoredLabel
@@ -37,6 +41,8 @@ def explain(state: State, versions: RankedVersions, dataset: Dataset, sample_id:
     said = None if row["label"] is None else StoredLabel(row["label"], row["label_number"]).value()
     told: Row = {
         "id": row["id"],
+        "text": row["text"],
+        "text_pair": row["text_pair"],
         "label": said,
         **_nothing(),
         "review": _verdict(state, dataset, row),
@@ -53,8 +59,23 @@ def explain(state: State, versions: RankedVersions, dataset: Dataset, sample_id:
     return told | _seen(state, dataset, Explanation(results), row, version)
 
 
+async def attributed(state: State, settings: Settings, dataset: Dataset, told: Row) -> Row:
+    """With what each token of the sample says to the newest trained model of the dataset.
+
+    Raises what `trained_model` and `predict` raise.
+    """
+    model = await to_thread.run_sync(trained_model, state, dataset, None)
+    asked = PredictionRequest([told["text"]], [told["text_pair"]], attributions=True)
+    answer = await predict(state, settings, model, asked)
+    (found,) = answer["predictions"]
+    kept = {name: found[name] for name in ("label", "probability", "attributions")}
+    return {**told, "attributions": {"job": answer["job"], **kept}}
+
+
 def _nothing() -> Row:
-    empty = dict.fromkeys(("version", "policy", "job", "importance", "rank", "noise_probability"))
+    empty = dict.fromkeys(
+        ("version", "policy", "job", "importance", "rank", "noise_probability", "attributions")
+    )
     return {
         **empty,
         "set": UNSCORED,

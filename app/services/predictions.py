@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from app.contracts import Dataset, Job, JobKind, JobState, Label, Task
 from app.contracts.predictions import PredictionError, PredictionRequest
 from app.errors import Conflict, GradSiftError, Invalid, NotFound
@@ -13,6 +15,8 @@ from app.settings import Settings
 from app.store.state import State
 
 MOST_TEXTS = 256
+MOST_ATTRIBUTED = 16
+"""Attributions of a text take a hundred times as long as its prediction."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,8 @@ async def predict(
         raise _as_error(answer.error)
     assert answer.probabilities is not None
     predictions = [_shown(model, probabilities) for probabilities in answer.probabilities]
+    for shown, tokens in zip(predictions, answer.attributions or [], strict=False):
+        shown["attributions"] = msgspec.to_builtins(tokens)
     return {"job": model.job, "labels": model.labels, "predictions": predictions}
 
 

@@ -73,6 +73,7 @@ def test_jobs_that_are_no_model_of_the_dataset(api: Api) -> None:
         {"texts": [TEXT | {"label": "good"}]},
         {"texts": [TEXT], "job": 1},
         {"texts": [TEXT], "model": "demo"},
+        {"texts": [TEXT] * 17, "attributions": True},
         {"texts": None},
     ],
     ids=lambda body: str(body)[:40],

@@ -199,6 +199,12 @@ def test_a_predictor_that_is_killed_and_the_next_one(bench: Bench, make_rows: Ma
             np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
             labels = [body["labels"][index] for index in wanted.argmax(axis=1)]
             assert [one["label"] for one in body["predictions"]] == labels
+            asked = {"texts": texts[:1], "attributions": True}
+            (told,) = http.post("/v1/datasets/d/predict", json=asked).json()["predictions"]
+            assert [one["token"] for one in told["attributions"]] == texts[0]["text"].split()
+            explained = http.get("/v1/datasets/d/samples/s0001/explanation?attributions=true").json()
+            assert explained["attributions"]["job"] == job.id
+            assert explained["attributions"]["attributions"][0]["token"] == explained["text"].split()[0]
             second.send_signal(signal.SIGTERM)
             assert second.wait(10) == 0
             assert ask().json()["code"] == "no_predictor", "it has taken its name away"

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 
-from app.contracts.predictions import PredictionAnswer, PredictionError
+from app.contracts.predictions import PredictionAnswer, PredictionError, PredictionRequest
 from app.errors import REMEDIES, GradSiftError
 from app.logs import get_logger, log_context
 from app.store.connections import REFUSED, TRANSIENT
 from app.store.prediction_queue import PredictionQueue, Taken
 from models.errors import ModelError
-from workers.predict.kept_models import KeptModels, Probabilities
+from workers.predict.kept_models import KeptModel, KeptModels, Probabilities
 
 log = get_logger(__name__)
 
@@ -63,7 +64,23 @@ class Answering:
         )
         ends = np.cumsum([len(one.texts) for one in requests])
         parts = np.split(probabilities, ends[:-1])
-        return {one: _answer(part) for one, part in zip(wanted, parts, strict=True)}
+        return {
+            request_id: self._answer(model, request_id, request, part)
+            for request_id, request, part in zip(wanted, requests, parts, strict=True)
+        }
+
+    def _answer(
+        self, model: KeptModel, request_id: str, request: PredictionRequest, probabilities: Probabilities
+    ) -> PredictionAnswer:
+        answer = _answer(probabilities)
+        if answer.error is not None or not request.attributions:
+            return answer
+        said = zip(request.texts, request.pairs, probabilities.argmax(axis=1).tolist(), strict=True)
+        found = [
+            model.attributions(text, pair, target, on_steps=lambda: self._wanted([request_id]))
+            for text, pair, target in said
+        ]
+        return msgspec.structs.replace(answer, attributions=found)
 
     def _wanted(self, request_ids: Sequence[str]) -> list[str]:
         """Raises Unwanted where there are none left."""

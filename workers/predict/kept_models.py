@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from app.contracts.predictions import TokenValue
 from app.errors import Conflict, Unavailable
 from app.logs import get_logger
 from app.store.artifacts import Folder
@@ -19,6 +20,7 @@ from app.store.jobs import JobStore
 from app.store.results import MODEL, ResultStore
 from models.batching import tokenize
 from models.encoders import LoadedClassifier, load_classifier
+from models.encoders.failures import quiet_transformers
 from models.evaluation import predict_logits
 from models.training import pick_device
 
@@ -45,6 +47,24 @@ class KeptModel:
         logits = predict_logits(self._model, tokens, batch_size=BATCH_SIZE, on_batch=on_batch)
         found: Probabilities = softmax(logits.astype(np.float64), axis=1)
         return found
+
+    def attributions(
+        self, text: str, pair: str | None, target: int, on_steps: Callable[[], object]
+    ) -> list[TokenValue]:
+        """What each token adds to the logit of this class."""
+        from models.attribution import attribute  # Captum, which most requests do without
+
+        with quiet_transformers():
+            found = attribute(
+                self._model,
+                self._tokenizer,
+                text,
+                pair,
+                max_length=self._max_length,
+                target=target,
+                on_steps=on_steps,
+            )
+        return [TokenValue(*token) for token in found.tokens]
 
 
 class KeptModels:

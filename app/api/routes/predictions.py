@@ -19,6 +19,7 @@ router = APIRouter(prefix="/v1/datasets/{dataset}", tags=["predictions"])
 async def predict(dataset: DatasetDep, service: ServiceDep, body: PredictIn, request: Request) -> Response:
     """What a trained model of the dataset says of these texts. A client that hangs up ends the work."""
     model = await to_thread.run_sync(use.trained_model, service.state, dataset, body.job)
-    asked = PredictionRequest([one.text for one in body.texts], [one.text_pair for one in body.texts])
+    texts, pairs = [one.text for one in body.texts], [one.text_pair for one in body.texts]
+    asked = PredictionRequest(texts, pairs, body.attributions)
     work = use.predict(service.state, service.settings, model, asked)
     return json_answer(await unless_client_leaves(request, work))

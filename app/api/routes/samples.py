@@ -14,13 +14,14 @@ from fastapi.responses import JSONResponse
 
 from app.api.dependencies import Cursor, DatasetDep, Limit, Service, ServiceDep
 from app.api.explanation_schemas import ExplanationOut
+from app.api.leaving import unless_client_leaves
 from app.api.metrics import ROWS_INGESTED
 from app.api.problems import problem_response
 from app.api.schemas import IngestOut, SampleOut, SamplePage
 from app.contracts import Split
 from app.errors import REMEDIES, Invalid, Malformed, NotFound, TooLarge, UnsupportedMedia
 from app.services.datasets import find_sample
-from app.services.explanation import explain
+from app.services.explanation import attributed, explain
 from app.services.ingest import Ingest, IngestReport, delete_sample
 from app.services.rows import row_from_json
 from app.services.samples import Filters, SetFilter, describe, list_samples
@@ -119,9 +120,21 @@ def get_sample(dataset: DatasetDep, service: ServiceDep, sample_id: str) -> Samp
 
 
 @router.get("/{sample_id}/explanation")
-def get_explanation(dataset: DatasetDep, service: ServiceDep, sample_id: str) -> ExplanationOut:
+async def get_explanation(
+    dataset: DatasetDep,
+    service: ServiceDep,
+    sample_id: str,
+    request: Request,
+    attributions: Annotated[
+        bool, Query(description="Also ask the dataset's newest trained model what each token says to it.")
+    ] = False,
+) -> ExplanationOut:
     """Why the sample is where it is. What is not known of it is null or empty."""
-    return ExplanationOut.model_validate(explain(service.state, service.versions, dataset, sample_id))
+    told = await to_thread.run_sync(explain, service.state, service.versions, dataset, sample_id)
+    if attributions:
+        work = attributed(service.state, service.settings, dataset, told)
+        told = await unless_client_leaves(request, work)
+    return ExplanationOut.model_validate(told)
 
 
 @router.delete("/{sample_id}", status_code=204)

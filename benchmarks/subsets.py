@@ -76,16 +76,16 @@ _TRAINING = {"learning_rate": 1e-4, "per_device_train_batch_size": 32}
 SUBJECTS = [
     Subject(
         "demo", "", "demo", "classification", list(LABELS.values()), 1_700, 800,
-        {**_TRAINING, "num_train_epochs": 3, "max_length": 64, "model_config": {"num_hidden_layers": 2}},
+        {**_TRAINING, "num_train_epochs": 2, "max_length": 48, "model_config": {"num_hidden_layers": 2}},
     ),
     Subject(
-        "home_depot", "home_depot_relevance.csv.gz", "minilm-l6", "relevance", [0, 1, 2], 2_000, 1_500,
-        {**_TRAINING, "num_train_epochs": 2, "max_length": 40, "model_config": {"num_hidden_layers": 3}},
+        "home_depot", "home_depot_relevance.csv.gz", "minilm-l6", "relevance", [0, 1, 2], 1_500, 1_000,
+        {**_TRAINING, "num_train_epochs": 2, "max_length": 32, "model_config": {"num_hidden_layers": 3}},
     ),
     Subject(
         "shopping_zh", "online_shopping_zh.csv.gz", "me5-small-zh-en", "classification", ["0", "1"],
-        1_500, 1_000,
-        {**_TRAINING, "num_train_epochs": 2, "max_length": 48, "model_config": {"num_hidden_layers": 4}},
+        1_200, 800,
+        {**_TRAINING, "num_train_epochs": 2, "max_length": 40, "model_config": {"num_hidden_layers": 4}},
     ),
 ]  # fmt: skip
 

@@ -98,6 +98,6 @@ def require_same_run(here: Mapping[str, str], checkpoint: Mapping[str, str]) -> 
 
 def _data_hash(data: LabelledTexts) -> str:
     digest = hashlib.sha256()
-    for array in (data.tokens.ids, data.tokens.offsets, data.tokens.type_ids, data.labels):
+    for array in (data.tokens.ids, data.tokens.offsets, data.tokens.type_ids, data.labels, data.queries):
         digest.update(b"|" if array is None else np.ascontiguousarray(array).tobytes() + b"|")
     return digest.hexdigest()

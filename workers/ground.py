@@ -69,4 +69,4 @@ class Ground:
             classifier.clamp_length(self.params.max_length),
             on_chunk=lambda _: self.lease.check(),
         )
-        return LabelledTexts(tokens, rows.labels)
+        return LabelledTexts(tokens, rows.labels, rows.queries)

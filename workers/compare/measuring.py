@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from app.contracts import Label
 from app.errors import JobFailed
 from models.classification import area_under_roc
 from models.evaluation import classification_metrics
-from models.ranking import RankingMetrics, ranking_metrics
+from models.ranking import RankingMetrics
+from models.relevance import ranked_by_expected_grade, ranking_means
 from workers.compare.plan import Training
 from workers.score.data import Rows
 
-CUT_OFFS = (5, 10)
 Floats = NDArray[np.float64]
 
 
@@ -55,7 +53,7 @@ class Measure:
         count, what = len(self.test), "labelled samples"
         if self.by_query:
             relevant = self._grades[self.test.labels] > 0
-            count, what = len(np.unique(self._queries[relevant])), "queries with a relevant sample"
+            count, what = len(np.unique(self.test.queries[relevant])), "queries with a relevant sample"
         if count < 2:
             raise JobFailed("no_test", f"the test split has {count} {what}, too few to compare on")
 
@@ -75,23 +73,13 @@ class Measure:
         if not self.by_query:
             return Measured(one, metrics, (one.logits.argmax(axis=1) == self.test.labels).astype(np.float64))
         ranked = self._ranked(one)
-        metrics |= {f"ndcg@{k}": ranked.ndcg[k].mean for k in CUT_OFFS}
-        metrics |= {"mrr": ranked.reciprocal_rank.mean, "map": ranked.average_precision.mean}
+        metrics |= ranking_means(ranked)
         values = ranked.ndcg[10].values
         return Measured(one, metrics, values[~np.isnan(values)])
 
     def _ranked(self, one: Trained) -> RankingMetrics:
-        """By the grade that the model expects, Σ p · grade."""
-        expected = softmax(one.logits.astype(np.float64), axis=1) @ self._grades
-        return ranking_metrics(expected, self._grades[self.test.labels], self._queries, CUT_OFFS)
+        return ranked_by_expected_grade(one.logits, self.test.labels, self._grades, self.test.queries)
 
     @property
     def _grades(self) -> Floats:
         return np.array([float(label) for label in self.classes])
-
-    @cached_property
-    def _queries(self) -> NDArray[np.int64]:
-        """(n,) codes; a sample without a group is a query of its own."""
-        codes: dict[str | int, int] = {}
-        named = (index if group is None else group for index, group in enumerate(self.test.groups))
-        return np.array([codes.setdefault(name, len(codes)) for name in named], dtype=np.int64)

@@ -121,7 +121,7 @@ class CompareJob:
             began = time.monotonic()
             classifier = self._ground.load_model(len(data.classes), seed=training.seed)
             mine, rows = train.take(training.positions), data.train.take(training.positions)
-            run = FittingRun(classifier, mine, None, training.config, pick_device())
+            run = FittingRun(classifier, mine, None, training.config, pick_device(), grades=data.grades)
             course = Fitting(self._ground, pace).go(run, rows, name=file)
             logits = predicted(self._ground, run, classifier, test.tokens)
             loss = course.epochs[-1]["train_loss"]

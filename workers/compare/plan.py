@@ -43,14 +43,13 @@ def trainings(named: Mapping[str, Ints], train: Rows, params: CompareParams) -> 
     config = training_config(params)
     steps = params.max_steps
     if steps is None and params.equal == "steps":
-        largest = max(len(positions) for positions in named.values())
-        steps = config.num_train_epochs * config.steps_per_epoch(largest)
+        steps = max(config.total_steps(len(one), train.queries[one]) for one in named.values())
     planned = []
     for number in range(params.seeds):
         mine = with_seed(config, number, max_steps=steps)
         for subset, positions in named.items():
             if read_set_expression(subset).random:
                 positions = as_many(train, positions, mine.seed)
-            own = mine.num_train_epochs * mine.steps_per_epoch(len(positions))
-            planned.append(Training(subset, mine.seed, positions, mine, steps or own))
+            own = mine.total_steps(len(positions), train.queries[positions])
+            planned.append(Training(subset, mine.seed, positions, mine, own))
     return planned

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +35,13 @@ class Rows:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @cached_property
+    def queries(self) -> NDArray[np.int64]:
+        """(n,) codes of the groups; a sample without one is a query of its own."""
+        codes: dict[str | int, int] = {}
+        named = (index if group is None else group for index, group in enumerate(self.groups))
+        return np.array([codes.setdefault(name, len(codes)) for name in named], dtype=np.int64)
+
     def take(self, positions: NDArray[np.int64]) -> Rows:
         chosen = positions.tolist()
         return Rows(
@@ -57,6 +65,12 @@ class JobData:
     classes: tuple[Label, ...]
     skipped_unlabelled: int
     test: Rows | None = None
+
+    @property
+    def grades(self) -> tuple[float, ...]:
+        """The labels where they are all numbers, else none."""
+        numbers = tuple(float(label) for label in self.classes if not isinstance(label, str))
+        return numbers if len(numbers) == len(self.classes) else ()
 
 
 def load_job_data(state: State, dataset: Dataset, version: int, params: TrainingParams) -> JobData:

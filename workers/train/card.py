@@ -8,7 +8,7 @@ from typing import Any
 
 from app.contracts import Job, Label
 
-METRICS = ("accuracy", "macro_f1", "loss", "count")
+METRICS = ("accuracy", "macro_f1", "ndcg@10", "mrr", "loss", "count")
 
 
 def model_card(job: Job, labels: Sequence[Label], result: Mapping[str, Any]) -> str:
@@ -59,9 +59,10 @@ def _metrics(result: Mapping[str, Any]) -> str:
     splits = [name for name in ("validation", "test") if result[name] is not None]
     if not splits:
         return "There was no validation and no test split to evaluate it on.\n"
-    lines = [f"| split | {' | '.join(METRICS)} |", "|---|" + "---|" * len(METRICS)]
+    metrics = [name for name in METRICS if name in result[splits[0]]]
+    lines = [f"| split | {' | '.join(metrics)} |", "|---|" + "---|" * len(metrics)]
     for split in splits:
-        values = (result[split][metric] for metric in METRICS)
+        values = (result[split][metric] for metric in metrics)
         shown = (f"{value:.4f}" if isinstance(value, float) else str(value) for value in values)
         lines.append(f"| {split} | {' | '.join(shown)} |")
     return "\n".join(lines) + "\n"

@@ -45,8 +45,9 @@ class Course:
         if not result.epoch_ended:
             return
         validation = None if result.epoch_metrics is None else asdict(result.epoch_metrics)
-        mean = self.loss_sum / self.samples
-        self.epochs.append({"epoch": result.epoch + 1, "train_loss": mean, "validation": validation})
+        told = {"epoch": result.epoch + 1, "train_loss": self.loss_sum / self.samples}
+        judged = {"validation": validation, "validation_loss": result.validation_loss}
+        self.epochs.append(told | judged)
         self.loss_sum, self.samples = 0.0, 0
 
 

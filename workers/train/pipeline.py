@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from app.contracts import Dataset
+from app.contracts import Dataset, Task
 from app.contracts.expressions import read_set_expression
 from app.contracts.params import TrainParams
 from app.logs import get_logger
@@ -21,6 +22,7 @@ from models.batching import LabelledTexts
 from models.encoders import LoadedClassifier
 from models.encoders.saving import save_classifier
 from models.evaluation import classification_metrics
+from models.relevance import ranked_by_expected_grade, ranking_means
 from models.training import FittingRun, pick_device
 from workers.ground import Ground
 from workers.lease import JobLease
@@ -63,10 +65,12 @@ class TrainJob:
         train = ground.tokenized(classifier, rows)
         validation = None if data.validation is None else ground.tokenized(classifier, data.validation)
         test = None if data.test is None else ground.tokenized(classifier, data.test)
-        run = FittingRun(classifier, train, validation, training_config(params), pick_device())
+        config = training_config(params)
+        run = FittingRun(classifier, train, validation, config, pick_device(), grades=data.grades)
         pace = Pace(0, run.total_steps)
         course = Fitting(ground, pace).go(run, rows)
         ground.phase("evaluating", step=course.step, total=run.total_steps)
+        grades = data.grades if dataset.task is Task.RELEVANCE else None
         result = {
             "set": params.set,
             "set_version": params.version,
@@ -79,8 +83,8 @@ class TrainJob:
             "model_revision": classifier.revision,
             "epochs": course.epochs,
             "steps": course.step,
-            "validation": self._evaluated(run, classifier, validation),
-            "test": self._evaluated(run, classifier, test),
+            "validation": self._evaluated(run, classifier, validation, grades),
+            "test": self._evaluated(run, classifier, test, grades),
             "seconds": round(course.seconds, 2),
         }
         ground.phase("saving", step=course.step, total=run.total_steps)
@@ -114,12 +118,20 @@ class TrainJob:
 
     # -- what came of it -------------------------------------------------------------------------------------
     def _evaluated(
-        self, run: FittingRun, classifier: LoadedClassifier, split: LabelledTexts | None
+        self,
+        run: FittingRun,
+        classifier: LoadedClassifier,
+        split: LabelledTexts | None,
+        grades: Sequence[float] | None,
     ) -> dict[str, Any] | None:
+        """grades: where the classes are such, and what counts is the order within each query, too."""
         if split is None or not len(split):
             return None
         logits = predicted(self._ground, run, classifier, split.tokens)
-        return asdict(classification_metrics(logits, split.labels))
+        metrics = asdict(classification_metrics(logits, split.labels))
+        if grades is None:
+            return metrics
+        return metrics | ranking_means(ranked_by_expected_grade(logits, split.labels, grades, split.codes))
 
     def _save(self, classifier: LoadedClassifier, data: JobData, result: dict[str, Any]) -> list[str]:
         """Writes the model's files; their names. Bears repetition."""

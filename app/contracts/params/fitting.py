@@ -11,7 +11,25 @@ from app.contracts.expressions import FULL, OF_IDS, as_many_at_random, read_set_
 from app.contracts.params.training import TrainingParams
 
 
-class TrainParams(TrainingParams):
+class FittingParams(TrainingParams):
+    """What every kind of job that trains on sets may be told, too."""
+
+    loss: Literal["cross_entropy", "ordinal", "mse", "pairwise", "listwise"] = Field(
+        default="cross_entropy",
+        description="What training minimises. All but `cross_entropy` are for datasets of task `relevance`: "
+        "`ordinal` and `mse` of each sample's grade, `pairwise` and `listwise` of the order within a query "
+        "(`group`).",
+    )
+    label_smoothing_factor: Real = Field(default=0.0, ge=0, lt=1, description="Of `cross_entropy` only.")
+
+    @model_validator(mode="after")
+    def _smooths_labels_only(self) -> Self:
+        if self.label_smoothing_factor and self.loss != "cross_entropy":
+            raise ValueError(f"loss {self.loss} has no labels to smooth: leave label_smoothing_factor out")
+        return self
+
+
+class TrainParams(FittingParams):
     """Parameters of a `train` job."""
 
     set: Text = Field(
@@ -33,7 +51,6 @@ class TrainParams(TrainingParams):
     max_steps: Count | None = Field(
         default=None, ge=1, le=10**9, description="Optimiser steps, in place of those of `num_train_epochs`."
     )
-    label_smoothing_factor: Real = Field(default=0.0, ge=0, lt=1)
     early_stopping_patience: Count | None = Field(
         default=None, ge=1, le=1000, description="Epochs without a better validation loss; null: off."
     )
@@ -66,7 +83,7 @@ class TrainParams(TrainingParams):
         return self
 
 
-class CompareParams(TrainingParams):
+class CompareParams(FittingParams):
     """Parameters of a `compare` job."""
 
     subsets: list[Text] = Field(
@@ -88,7 +105,6 @@ class CompareParams(TrainingParams):
     max_steps: Count | None = Field(
         default=None, ge=1, le=10**9, description="Optimiser steps of each training."
     )
-    label_smoothing_factor: Real = Field(default=0.0, ge=0, lt=1)
     margin: Real = Field(
         default=0.01,
         ge=0,

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.batching import LabelledTexts
-from models.encoders import LoadedClassifier
+from models.encoders import LoadedModel
 from models.errors import ModelError
 from models.losses import CROSS_ENTROPY, GradedLoss
 from models.losses.graded import require_order
@@ -44,7 +44,7 @@ class FittingRun(TrainingRun[Losses]):
 
     def __init__(
         self,
-        classifier: LoadedClassifier,
+        classifier: LoadedModel,
         train: LabelledTexts,
         validation: LabelledTexts | None,
         config: TrainingConfig,
@@ -72,13 +72,17 @@ class FittingRun(TrainingRun[Losses]):
         found: list[torch.Tensor] = []
         for place, batch in enumerate(micro_batches):
             with seeded_randomness(self._device, self._config.seed, step, place):
-                _, losses, _ = self._forward(data, batch)
+                losses = self._batch_losses(data, batch)
                 (losses * weight).sum().backward()
             found.append(losses.detach())
         gradients = [p.grad for p in self._model.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         of = torch.cat(found).cpu().numpy()
         return Losses(np.concatenate(micro_batches), of, bool(torch.isfinite(norm)))
+
+    def _batch_losses(self, data: LabelledTexts, batch: NDArray[np.int64]) -> torch.Tensor:
+        """(batch,) in float32, whose mean over the step is what trains."""
+        return self._forward(data, batch)[1]
 
     def _losses(self, signals: Losses) -> NDArray[np.float32]:
         return signals.of

@@ -15,7 +15,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from models.batching import Collator, LabelledTexts, epoch_batches, query_batches
-from models.encoders import LoadedClassifier
+from models.encoders import LoadedModel
 from models.evaluation import EvaluationMetrics, classification_metrics, predict_logits
 from models.losses import GradedLoss
 from models.training.checks import require_same_run, require_trainable_data, run_identity
@@ -64,7 +64,7 @@ class TrainingRun(ABC, Generic[S]):
 
     def __init__(
         self,
-        classifier: LoadedClassifier,
+        classifier: LoadedModel,
         train: LabelledTexts,
         validation: LabelledTexts | None,
         config: TrainingConfig,
@@ -73,10 +73,10 @@ class TrainingRun(ABC, Generic[S]):
         self._autocast_dtype = autocast_dtype(config, device)
         self._validation = validation if validation is not None and len(validation) > 0 else None
         self._model = classifier.model
-        require_trainable_data(self._model, train, self._validation, config)
-        self._model.to(device)  # type: ignore[arg-type]
         self._train = train
         self._config = config
+        self._require_trainable()
+        self._model.to(device)  # type: ignore[arg-type]
         self._device = device
         self._collator = Collator.for_model(self._model)
         self._optimizer = build_optimizer(self._model, config)
@@ -160,6 +160,10 @@ class TrainingRun(ABC, Generic[S]):
         self._step_in_epoch = int(position["step_in_epoch"])
         self._stopped_early = bool(position["stopped_early"])
 
+    def _require_trainable(self) -> None:
+        """Raises ModelError unless the splits can train and evaluate the model."""
+        require_trainable_data(self._model, self._train, self._validation, self._config)
+
     @contextmanager
     def _in_epoch(self) -> Iterator[None]:
         """Around the steps of an epoch."""
@@ -217,10 +221,15 @@ class TrainingRun(ABC, Generic[S]):
         """Logits (batch, classes), unreduced losses (batch,) in float32 and labels (batch,)."""
         inputs = self._collator.collate(data.tokens, batch, self._device)
         labels = torch.from_numpy(data.labels[batch]).to(self._device)
+        logits = self._read(inputs)
+        return logits, self._sample_losses(logits.float(), labels, data, batch), labels
+
+    def _read(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The model's logits, in the precision that it trains in."""
         enabled = self._autocast_dtype is not None
         with torch.autocast(self._device.type, dtype=self._autocast_dtype, enabled=enabled):
             logits: torch.Tensor = self._model(**inputs).logits
-        return logits, self._sample_losses(logits.float(), labels, data, batch), labels
+        return logits
 
     def _sample_losses(
         self, logits: torch.Tensor, labels: torch.Tensor, data: LabelledTexts, batch: NDArray[np.int64]

@@ -30,16 +30,20 @@ log = get_logger(__name__)
 @dataclass
 class Course:
     """How a training went. epochs: an entry each. loss_sum, samples: of the epoch that runs. step: the last
-    one that is done."""
+    one that is done. first_loss, last_loss: of the first and of the last step."""
 
     epochs: list[dict[str, Any]] = field(default_factory=list)
     loss_sum: float = 0.0
     samples: int = 0
     step: int = 0
     seconds: float = 0.0
+    first_loss: float | None = None
+    last_loss: float | None = None
 
     def add(self, result: StepResult[Losses]) -> None:
         self.step = result.step
+        self.first_loss = result.loss if self.first_loss is None else self.first_loss
+        self.last_loss = result.loss
         self.loss_sum += result.loss * len(result.signals)
         self.samples += len(result.signals)
         if not result.epoch_ended:

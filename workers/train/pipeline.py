@@ -31,6 +31,7 @@ from workers.score.data import JobData, Rows
 from workers.score.pace import Pace
 from workers.score.room import when_there_is_room
 from workers.train.card import model_card
+from workers.train.domain import DomainPretraining
 from workers.train.fitting import Fitting, keep, predicted
 from workers.train.subset import as_many, members, of_ids
 
@@ -60,16 +61,18 @@ class TrainJob:
         dataset = ground.dataset()
         version, data = ground.read(dataset)
         rows = data.train.take(self._chosen(dataset, data))
-        classifier = ground.load_model(len(data.classes))
+        config = training_config(params)
+        domain = DomainPretraining.asked_for(ground, params, dataset, version, data)
+        pace = Pace(0, config.total_steps(len(rows), rows.queries) + (domain.steps if domain else 0))
         ground.phase("tokenizing")
+        adapted = domain.adapted(pace) if domain else None
+        classifier = ground.load_model(len(data.classes), encoder=adapted.encoder if adapted else None)
         train = ground.tokenized(classifier, rows)
         validation = None if data.validation is None else ground.tokenized(classifier, data.validation)
         test = None if data.test is None else ground.tokenized(classifier, data.test)
-        config = training_config(params)
         run = FittingRun(classifier, train, validation, config, pick_device(), grades=data.grades)
-        pace = Pace(0, run.total_steps)
         course = Fitting(ground, pace).go(run, rows)
-        ground.phase("evaluating", step=course.step, total=run.total_steps)
+        ground.phase("evaluating", step=pace.done, total=pace.total)
         grades = data.grades if dataset.task is Task.RELEVANCE else None
         result = {
             "set": params.set,
@@ -81,13 +84,14 @@ class TrainJob:
             "validation_source": data.validation_source,
             "data_version": version,
             "model_revision": classifier.revision,
+            "domain_pretraining": dict(adapted.told) if adapted else None,
             "epochs": course.epochs,
             "steps": course.step,
             "validation": self._evaluated(run, classifier, validation, grades),
             "test": self._evaluated(run, classifier, test, grades),
             "seconds": round(course.seconds, 2),
         }
-        ground.phase("saving", step=course.step, total=run.total_steps)
+        ground.phase("saving", step=pace.done, total=pace.total)
         files = when_there_is_room(self._lease, lambda: self._save(classifier, data, result))
         log.info("model stored", files=len(files), steps=course.step)
         return {**result, "files": files}

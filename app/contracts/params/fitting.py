@@ -6,9 +6,22 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from app.contracts.base import Count, Flag, Real, Text
+from app.contracts.base import Count, Flag, Real, Strict, Text
 from app.contracts.expressions import FULL, OF_IDS, as_many_at_random, read_set_expression
 from app.contracts.params.training import TrainingParams
+
+
+class DomainPretrainingParams(Strict):
+    """Language modelling on the dataset's own texts, before the labels are learned from."""
+
+    num_train_epochs: Count = Field(default=1, ge=1, le=1000)
+    max_steps: Count | None = Field(
+        default=None, ge=1, le=10**9, description="Optimiser steps, in place of those of `num_train_epochs`."
+    )
+    learning_rate: Real = Field(default=5e-5, ge=0, le=1)
+    mlm_probability: Real = Field(
+        default=0.15, gt=0, le=1, description="Share of the tokens to fill in; a GPT says every next one."
+    )
 
 
 class FittingParams(TrainingParams):
@@ -21,6 +34,12 @@ class FittingParams(TrainingParams):
         "(`group`).",
     )
     label_smoothing_factor: Real = Field(default=0.0, ge=0, lt=1, description="Of `cross_entropy` only.")
+
+    domain_pretraining: DomainPretrainingParams | None = Field(
+        default=None,
+        description="Train the encoder first as a language model, on all texts of the train split, labelled "
+        "or not; null: not. Batch sizes, schedule and precision are the job's own.",
+    )
 
     @model_validator(mode="after")
     def _smooths_labels_only(self) -> Self:

@@ -41,13 +41,12 @@ def ranked_ignorance(logits: Tensor, labels: Tensor, grades: Tensor) -> Tensor:
     is sure and wrong. Only the order of the grades counts, not their distance; of two grades it is
     cross-entropy.
     """
-    order = grades.argsort()
-    logs = logits[:, order].log_softmax(dim=1)
-    not_over = logs.logcumsumexp(dim=1)[:, :-1]
-    over = logs.flip(1).logcumsumexp(dim=1).flip(1)[:, 1:]
-    rank = order.argsort()[labels]
-    is_over = rank[:, None] > torch.arange(len(grades) - 1, device=logits.device)
-    return -torch.where(is_over, over, not_over).sum(dim=1)
+    thresholds = grades.sort().values[:-1]
+    higher = grades > thresholds[:, None]
+    logs = logits.log_softmax(dim=1)[:, None]
+    over = logs.masked_fill(~higher, -torch.inf).logsumexp(dim=2)
+    not_over = logs.masked_fill(higher, -torch.inf).logsumexp(dim=2)
+    return -torch.where(grades[labels][:, None] > thresholds, over, not_over).sum(dim=1)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

@@ -129,6 +129,8 @@ class TrainingConfig:
             yield f"loss must be one of {', '.join(LOSSES)}, not {self.loss!r}"
         elif self.loss != CROSS_ENTROPY and self.label_smoothing_factor:
             yield f"label_smoothing_factor is of cross_entropy, not of {self.loss}"
+        if self.by_query and self.per_device_train_batch_size == 1:
+            yield f"{self.loss} learns from samples of one batch: per_device_train_batch_size must be over 1"
 
 
 def _is_number(value: object) -> bool:

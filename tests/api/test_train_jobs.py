@@ -113,7 +113,8 @@ def test_losses_of_grades_are_for_datasets_with_grades(ready: Api) -> None:
     }
     sent = ready.http.post("/v1/jobs", json=body)
     assert sent.json()["params"]["loss"] == "listwise"
-    for wrong in ({"loss": "hinge"}, {"loss": "mse", "label_smoothing_factor": 0.1}):
+    alone = {"loss": "listwise", "per_device_train_batch_size": 1}
+    for wrong in ({"loss": "hinge"}, {"loss": "mse", "label_smoothing_factor": 0.1}, alone):
         asked = body | {"params": {"set": "full", **wrong}}
         assert code(ready.http.post("/v1/jobs", json=asked), 422) == "invalid_request"
     for kind in ("score", "grow"):

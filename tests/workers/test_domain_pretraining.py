@@ -114,3 +114,13 @@ def test_all_models_of_a_comparison_begin_with_the_encoder(
     assert ended.attempt == 2
     found = without_times(compared(ended))
     assert found["subsets"] == without_times(calm)["subsets"]
+
+
+def test_what_fails_behind_it_fails_before_it(
+    bench: Bench, rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.dataset(rows)
+    monkeypatch.setattr(DomainPretraining, "_trained", None)
+    failed = train(bench, **ASKED, peft={"target_modules": ["nowhere"]})
+    assert failed.error is not None
+    assert failed.error.code == "invalid_peft"

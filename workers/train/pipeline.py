@@ -22,6 +22,7 @@ from models.batching import LabelledTexts
 from models.encoders import LoadedClassifier
 from models.encoders.saving import save_classifier
 from models.evaluation import classification_metrics
+from models.losses.graded import require_order
 from models.relevance import ranked_by_expected_grade, ranking_means
 from models.training import FittingRun, pick_device
 from workers.ground import Ground
@@ -62,14 +63,17 @@ class TrainJob:
         version, data = ground.read(dataset)
         rows = data.train.take(self._chosen(dataset, data))
         config = training_config(params)
-        domain = DomainPretraining.asked_for(ground, params, dataset, version, data)
-        pace = Pace(0, config.total_steps(len(rows), rows.queries) + (domain.steps if domain else 0))
+        require_order(config.loss, rows.labels, rows.queries)
+        classifier = ground.load_model(len(data.classes))
         ground.phase("tokenizing")
-        adapted = domain.adapted(pace) if domain else None
-        classifier = ground.load_model(len(data.classes), encoder=adapted.encoder if adapted else None)
         train = ground.tokenized(classifier, rows)
         validation = None if data.validation is None else ground.tokenized(classifier, data.validation)
         test = None if data.test is None else ground.tokenized(classifier, data.test)
+        domain = DomainPretraining.asked_for(ground, params, dataset, version, data)
+        pace = Pace(0, config.total_steps(len(rows), rows.queries) + (domain.steps if domain else 0))
+        adapted = domain.adapted(pace) if domain else None
+        if adapted is not None:
+            classifier = ground.load_model(len(data.classes), encoder=adapted.encoder)
         run = FittingRun(classifier, train, validation, config, pick_device(), grades=data.grades)
         course = Fitting(ground, pace).go(run, rows)
         ground.phase("evaluating", step=pace.done, total=pace.total)

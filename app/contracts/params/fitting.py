@@ -42,9 +42,11 @@ class FittingParams(TrainingParams):
     )
 
     @model_validator(mode="after")
-    def _smooths_labels_only(self) -> Self:
+    def _fits_its_loss(self) -> Self:
         if self.label_smoothing_factor and self.loss != "cross_entropy":
             raise ValueError(f"loss {self.loss} has no labels to smooth: leave label_smoothing_factor out")
+        if self.loss in ("pairwise", "listwise") and self.per_device_train_batch_size == 1:
+            raise ValueError(f"{self.loss} compares samples of a batch: per_device_train_batch_size is 1")
         return self
 
 

@@ -50,7 +50,7 @@ def load_language_model(
     """Load `source` as a masked language model where its architecture is one, else as a causal one.
 
     As `load_classifier` does, with the same errors; `no_language_model` where the architecture is neither,
-    or where its language model has another encoder than its classifier.
+    where its language model has another encoder than its classifier, or is a causal one that sees ahead.
     """
     with quiet_transformers(), named_failures(source):
         config, shared = read_config(source, revision, config_overrides, local_files_only)
@@ -64,6 +64,8 @@ def load_language_model(
         tokenizer = load_tokenizer(source, model, shared)
     if masked and tokenizer.mask_token is None:
         raise _no_language_model(source, "its tokenizer has no mask token")
+    if not masked and _sees_ahead(model):
+        raise _no_language_model(source, "it sees the tokens that it is to say")
     encoder = f"{model.base_model_prefix}."
     drawn = [*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])]
     fresh = any(not str(name).startswith(encoder) for name in drawn)
@@ -93,6 +95,14 @@ def _require_the_classifiers_encoder(source: str, model: PreTrainedModel, config
     )
     if theirs != ours:
         raise _no_language_model(source, "its language model has another encoder than its classifier")
+
+
+@torch.no_grad()
+def _sees_ahead(model: PreTrainedModel) -> bool:
+    """Whether a token changes what is said before it, as in XLNet without a permutation."""
+    ids = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 2]])
+    said = model(input_ids=ids).logits[:, :-1]
+    return not torch.allclose(said[0], said[1], atol=1e-4)
 
 
 def _of_pooler(name: str) -> bool:

@@ -7,7 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import BartConfig, BertConfig, BertForMaskedLM, DataCollatorForLanguageModeling
+from transformers import (
+    BartConfig,
+    BertConfig,
+    BertForMaskedLM,
+    DataCollatorForLanguageModeling,
+    XLNetConfig,
+    XLNetModel,
+)
 
 from models.batching import TokenizedTexts, tokenize
 from models.encoders import load_classifier
@@ -147,7 +154,12 @@ def test_a_model_that_cannot_be_pretrained_is_refused(tmp_path: Path) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (bert / name).write_bytes((gpt2 / name).read_bytes())
     BartConfig().save_pretrained(tmp_path / "bart")
-    for folder, cause in ((bert, "mask token"), (tmp_path / "bart", "bart")):
+    config = XLNetConfig(vocab_size=40, d_model=16, n_layer=1, n_head=2, d_inner=16)
+    XLNetModel(config).save_pretrained(tmp_path / "xlnet")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "xlnet" / name).write_bytes((gpt2 / name).read_bytes())
+    refused = ((bert, "mask token"), (tmp_path / "bart", "bart"), (tmp_path / "xlnet", "sees the tokens"))
+    for folder, cause in refused:
         with pytest.raises(ModelError, match=cause) as caught:
             load(folder)
         assert caught.value.code == "no_language_model"

@@ -102,6 +102,21 @@ def test_losses_within_queries_against_loops(
     torch.testing.assert_close(loss(scores[first], given_grades[first], codes[first]), losses[first])
 
 
+def test_what_each_loss_scores_items_by() -> None:
+    logits, labels, queries = case()
+    grades = torch.tensor(GRADES, dtype=torch.float64)
+    expected, odds = expected_grade(logits, grades), log_odds_of_grade(logits, grades)
+    sums = {
+        "mse": float((expected - grades[labels]).square().sum()),
+        "pairwise": by_pair(odds, grades[labels], queries),
+        "listwise": by_list(expected, grades[labels], queries),
+    }
+    anchor = ANCHOR * float(cross_entropy(logits, labels).sum())
+    for name, wanted in sums.items():
+        found = GradedLoss(name, GRADES)(logits, labels, queries).sum()
+        assert float(found) == pytest.approx(wanted + anchor), name
+
+
 @pytest.mark.parametrize("name", GRADED)
 def test_gradients(name: str) -> None:
     logits, labels, queries = case()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 from urllib.parse import quote
@@ -21,6 +21,8 @@ OUTAGE_SECONDS = 60.0
 """How long `follow` waits for a service that has gone away: `gradsift up` starts its parts again."""
 _TRIES = 6
 _TIMEOUT = httpx.Timeout(60.0, connect=5.0)
+# GRADSIFT_PREDICT_SECONDS of the service may be up to 600.
+_PREDICT_TIMEOUT = httpx.Timeout(630.0, connect=5.0)
 # A proxy of the environment is for the world outside, not for a service on this machine.
 _NO_PROXY: dict[str, None] = {f"all://{host}": None for host in ("127.0.0.1", "localhost", "[::1]")}
 
@@ -129,6 +131,12 @@ class Client:
 
     def review_queue(self, dataset: str, *, limit: int) -> Json:
         return self._json("GET", f"/v1/datasets/{_part(dataset)}/review-queue", params={"limit": limit})
+
+    def predict(self, dataset: str, texts: Sequence[Json], *, job: str | None = None) -> Json:
+        """What the model of a train job, or of the newest one, says of up to 256 texts."""
+        body = json.dumps({"texts": list(texts), "job": job}, separators=(",", ":")).encode()
+        path, headers = f"/v1/datasets/{_part(dataset)}/predict", {"Content-Type": "application/json"}
+        return self._json("POST", path, content=body, headers=headers, timeout=_PREDICT_TIMEOUT)
 
     @contextmanager
     def export(self, dataset: str, name: str, params: Mapping[str, str]) -> Iterator[Iterator[bytes]]:

@@ -40,7 +40,7 @@ REMEDIES: dict[str, str] = {
     "no_review": "There is nothing to take back; GET the sample's review for its history.",
     "dataset_busy": "Another writer holds the dataset; send the request again.",
     # jobs
-    "no_report": "score, grow and compare jobs leave one when they succeed; `result` is in the job itself.",
+    "no_report": "Jobs leave one when they succeed; `result` is in the job itself.",
     "unknown_file": "GET /v1/jobs/{id}/files lists the files of a job that has succeeded.",
     "unknown_job": "Check the id; jobs are listed at GET /v1/jobs.",
     "unknown_kind": "Use a job kind of this version: score, grow, train or compare.",
@@ -48,6 +48,7 @@ REMEDIES: dict[str, str] = {
     "no_test": "Send labelled samples with split test: they are what models are compared on.",
     "no_model_to_continue": "Send a score job with keep_model true once; then update goes on with its model.",
     "nothing_new": "Send new samples first, or a score job without update to visit all of them again.",
+    "unknown_field": "Slice by a field that the meta of the test samples has, by label or by group_size.",
     "empty_set": "Choose other sets or another version: GET /v1/datasets/{dataset}/sets has their sizes.",
     "unknown_model": "Put the model's folder under <data dir>/models, or name it in GRADSIFT_ALLOWED_MODELS.",
     "model_not_allowed": "Name the folder or hub model in GRADSIFT_ALLOWED_MODELS.",
@@ -64,6 +65,15 @@ REMEDIES: dict[str, str] = {
     "unknown_version": "GET /v1/datasets/{dataset}/sets lists the versions that are kept.",
     "no_sets_yet": "Run a score job first: POST /v1/jobs.",
     "state_format": "Run the GradSift version that wrote it, or begin with empty state and send the samples.",
+    # predictions
+    "no_model_yet": "Run a train job first: POST /v1/jobs with kind train.",
+    "job_without_model": "Name a train job that has succeeded, or leave `job` out for the newest one.",
+    "model_gone": "Run the train job again, or restore the files from a backup.",
+    "pair_mismatch": "Send `text_pair` as the train samples had it: with every text, or with none.",
+    "no_predictor": "Start one: `gradsift predictor`; `gradsift up` has one, which may be starting just now.",
+    "predictors_busy": "Send the request again shortly, with fewer texts, or start more predictors.",
+    "predictor_lost": "Send the request again; fewer texts if the next one dies of it too (often: memory).",
+    "prediction_timeout": "Send fewer texts, start more predictors, or raise GRADSIFT_PREDICT_SECONDS.",
     # running it
     "unsafe_bind": "Set GRADSIFT_API_KEYS, or bind 127.0.0.1.",
     "already_running": "Another `gradsift up` uses this data directory; stop it, or use another --data-dir.",
@@ -148,6 +158,10 @@ class Forbidden(GradSiftError):
 
 class Unavailable(GradSiftError):
     """A part that the request needs does not answer now."""
+
+
+class TimedOut(GradSiftError):
+    """A part that the request needs is at work, and has not finished in time."""
 
 
 class Unsafe(GradSiftError):

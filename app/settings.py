@@ -49,6 +49,10 @@ class Settings(BaseSettings):
     # Whether a worker without a GPU compiles the small kernels that make its scores cheap.
     cpu_kernels: bool = True
 
+    # Predictions: how long a request may take, how many may wait for a predictor.
+    predict_seconds: float = Field(default=30.0, ge=1.0, le=600.0)
+    predict_queue: int = Field(default=64, ge=1, le=10_000)
+
     # What the logs look like: "auto" is readable in a terminal and JSON elsewhere.
     log_format: Literal["auto", "json", "console"] = "auto"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -61,7 +61,7 @@ def _leave(number: int, _frame: FrameType | None) -> NoReturn:
 
 def _demo(console: Console, *, serve: bool) -> None:
     rows = read_reviews(REVIEWS)
-    console.print("Starting GradSift: an embedded Valkey, one worker and the API, in a temporary directory")
+    console.print("Starting GradSift: an embedded Valkey, a worker, a predictor and the API")
     with running_service() as service, httpx.Client(base_url=service.address, timeout=60.0) as client:
         console.print(f"Ready at {service.address}")
         _score(console, client, rows)

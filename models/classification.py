@@ -1,24 +1,12 @@
-"""What one accuracy hides: ranking quality, confusions and slices of a classifier."""
+"""What one accuracy hides: ranking quality and confusions of a classifier."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class SliceMean:
-    """mean: of the values of the slice's samples, its accuracy where they are 1 for right and 0 for wrong."""
-
-    code: int
-    count: int
-    mean: float
 
 
 def area_under_roc(logits: NDArray[np.floating], labels: Ints) -> float | None:
@@ -49,17 +37,3 @@ def confusion_matrix(labels: Ints, predicted: Ints, classes: int) -> Ints:
     not in 0 … classes − 1."""
     cells = np.ravel_multi_index((labels, predicted), (classes, classes))
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
-
-
-def by_slice(values: NDArray[np.number] | NDArray[np.bool_], codes: Ints) -> tuple[SliceMean, ...]:
-    """Count and mean of values (n,), such as right or wrong, by slice code (n,), in the order of the codes.
-
-    Raises ValueError for arrays of unequal length and a value that is not finite.
-    """
-    if len(values) != len(codes):
-        raise ValueError(f"{len(values)} values but {len(codes)} codes")
-    if not np.isfinite(values).all():
-        raise ValueError("a value is not finite")
-    slices, places, counts = np.unique(codes, return_inverse=True, return_counts=True)
-    means = np.bincount(places, values, len(slices)) / counts
-    return tuple(SliceMean(int(c), int(k), float(m)) for c, k, m in zip(slices, counts, means, strict=True))

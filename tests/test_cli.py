@@ -177,8 +177,8 @@ def service() -> Iterator[Service]:
 
 class TestHelp:
     COMMANDS = (
-        *("up", "serve", "worker", "submit", "score", "grow", "train", "compare", "watch"),
-        *("cancel", "jobs", "download", "sets", "export", "version"),
+        *("up", "serve", "worker", "predictor", "submit", "score", "grow", "train", "compare", "watch"),
+        *("cancel", "jobs", "download", "predict", "sets", "export", "version"),
     )
 
     def test_starts_fast_and_names_every_command(self) -> None:
@@ -382,7 +382,11 @@ class TestProblems:
             "sys.argv = ['gradsift', *sys.argv[1:]]\n"
             "from app.cli import main\nmain()"
         )
-        for command in (["worker"], ["up", "--data-dir", str(tmp_path / "data"), "--port", "0"]):
+        for command in (
+            ["worker"],
+            ["predictor"],
+            ["up", "--data-dir", str(tmp_path / "data"), "--port", "0"],
+        ):
             done = subprocess.run(
                 [sys.executable, "-c", code, *command],
                 capture_output=True,

@@ -27,6 +27,7 @@ CONTRACT = {
     ("GET", "/v1/datasets/{dataset}/samples/{sample_id}/review"),
     ("GET", "/v1/datasets/{dataset}/reviews"),
     ("GET", "/v1/datasets/{dataset}/review-queue"),
+    ("POST", "/v1/datasets/{dataset}/predict"),
     ("POST", "/v1/jobs"),
     ("GET", "/v1/jobs"),
     ("GET", "/v1/jobs/{job_id}"),

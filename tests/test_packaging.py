@@ -185,10 +185,10 @@ def _compose() -> dict[str, Any]:
 def test_compose_is_safe_and_complete() -> None:
     compose = _compose()
     services = compose["services"]
-    assert set(services) == {"redis", "api", "worker", "worker-gpu"}
+    assert set(services) == {"redis", "api", "worker", "predictor", "worker-gpu"}
     assert "yes" in services["redis"]["command"], "without the append-only file a restart loses scores"
     assert "healthcheck" in services["redis"]
-    for name in ("api", "worker", "worker-gpu"):
+    for name in ("api", "worker", "predictor", "worker-gpu"):
         service = services[name]
         assert service["environment"]["GRADSIFT_API_KEYS"].startswith("${GRADSIFT_API_KEYS:?")
         assert service["read_only"]

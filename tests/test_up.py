@@ -1,4 +1,4 @@
-"""`gradsift up` with real processes: a real server, and small programs in place of worker and API."""
+"""`gradsift up` with real processes: a real server, and small programs in place of the other parts."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from app.store.embedded import EmbeddedRedis
 from tests.processes import python, running, wait_until
 
 pytestmark = pytest.mark.timeout(45)
+PARTS = ("worker", "predictor", "api")
 
 # Each part appends what happens to it as JSON lines to $EVENTS.
 PART = """
@@ -58,6 +59,18 @@ while True:
     signal.pause()
 """
 )
+PREDICTOR = (
+    PART
+    + """
+def stop(*_):
+    note("stopped")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, stop)
+note("started")
+while True:
+    signal.pause()
+"""
+)
 API = (
     PART
     + """
@@ -90,11 +103,12 @@ from app.logs import configure_logging
 from app.settings import Settings
 from app.up import Commands, run_up
 supervisor.LONGEST_BACKOFF_SECONDS = 0.1
-data_dir, port, worker, api, host = sys.argv[1:]
+data_dir, port, worker, predictor, api, host = sys.argv[1:]
 settings = Settings(log_format="console")
 configure_logging(settings, part="up")
 commands = Commands(
     worker=[sys.executable, "-c", worker, "worker"],
+    predictor=[sys.executable, "-c", predictor, "predictor"],
     api=lambda _host, _port, fd: [sys.executable, "-c", api, "api", str(fd)],
 )
 try:
@@ -113,7 +127,7 @@ class Up:
         self.events_file = data_dir.parent / f"{data_dir.name}.events"
         self.process = python(
             UP,
-            *(str(data_dir), str(port), WORKER, API, host),
+            *(str(data_dir), str(port), WORKER, PREDICTOR, API, host),
             env={**os.environ, "EVENTS": str(self.events_file), **env},
         )
 
@@ -142,7 +156,7 @@ class Up:
         return int(info["process_id"])
 
     def pids(self) -> list[int]:
-        started = self.events("worker", "started") + self.events("api", "started")
+        started = [event for part in PARTS for event in self.events(part, "started")]
         return [event["pid"] for event in started] + [
             child for event in started for child in event.get("children", [])
         ]
@@ -191,14 +205,15 @@ def test_starts_in_order_and_stops_in_reverse(
     worker = up.await_event("worker", "started")
     assert worker["redis"] is True
     assert worker["data"] == str(data_dir)
+    up.await_event("predictor", "started")
     pids = [up.server_pid(), *up.pids()]
-    assert len(pids) == 5
+    assert len(pids) == 6
     assert up.stop(signum) == 0
     assert not any(running(pid) for pid in pids)
     order = [json.loads(line) for line in up.events_file.read_text().splitlines()]
     happened = [(event["part"], event["what"]) for event in order]
-    assert sorted(happened[:2]) == [("api", "started"), ("worker", "started")]
-    assert happened[2:] == [("api", "stopped"), ("worker", "stopped")]
+    assert sorted(happened[:3]) == [(part, "started") for part in sorted(PARTS)]
+    assert happened[3:] == [(part, "stopped") for part in reversed(PARTS)]
     assert order[-1]["redis"] is True, "the server must outlive the worker"
     assert not (data_dir / "redis" / "redis.sock").exists()
     assert "bye bye" in (data_dir / "redis" / "server.log").read_text()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from importlib import import_module
 from typing import Any
@@ -20,11 +19,12 @@ from app.queue import RUN_NEXT, make_celery
 from app.settings import get_settings
 from app.store.guard import die_with_parent
 from app.store.state import open_state
-from workers.presence import Presence, name_this_worker
+from workers.presence import WorkerPresence, name_this_worker
+from workers.threads import spin_little
 
 celery = make_celery(get_settings())
 celery.conf.include = ["workers.celery_app"]
-_present: list[Presence] = []
+_present: list[WorkerPresence] = []
 
 
 @celery.task(name=RUN_NEXT, ignore_result=True)  # type: ignore[untyped-decorator]
@@ -38,9 +38,7 @@ def run_next() -> None:
 def run_worker() -> None:
     """Runs a worker in the foreground until SIGTERM or Ctrl-C; one child process does the jobs."""
     name_this_worker()
-    # How long threads spin for the next small operation before they sleep. On idle cores as fast as libgomp's
-    # own choice, on cores that others use several times as fast (docs/benchmarks.md).
-    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    spin_little()
     options = [
         "--pool=prefork",
         "--concurrency=1",
@@ -67,7 +65,7 @@ def _child_starts(**_: Any) -> None:
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _ready(**_: Any) -> None:
-    presence = Presence(open_state(get_settings()).jobs, name_this_worker())
+    presence = WorkerPresence(open_state(get_settings()).jobs, name_this_worker())
     presence.start()
     _present.append(presence)
 

@@ -1,10 +1,11 @@
-"""Says in Redis that this worker is there, and that it is leaving."""
+"""Says in Redis that this process is there, and that it is leaving."""
 
 from __future__ import annotations
 
 import os
 import socket
 import threading
+from typing import Protocol
 
 from app.logs import get_logger
 from app.store.connections import REFUSED, TRANSIENT
@@ -21,15 +22,50 @@ def name_this_worker() -> str:
     return os.environ.setdefault(NAME_VARIABLE, f"{socket.gethostname()}-{os.getpid()}")
 
 
+class Roll(Protocol):
+    """Where those who are there are written down."""
+
+    def beat(self, name: str, seconds: float, /) -> None: ...
+    def leave(self, name: str, /) -> None: ...
+
+
 class Presence:
-    def __init__(self, jobs: JobStore, name: str) -> None:
-        self._jobs = jobs
+    """gone_after: seconds without a beat after which the process counts as gone."""
+
+    def __init__(self, roll: Roll, name: str, gone_after: float = GONE_AFTER_SECONDS) -> None:
+        self._roll = roll
         self._name = name
+        self._gone_after = gone_after
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="presence", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
+
+    def leave(self) -> None:
+        self._stop.set()
+        self._thread.join(timeout=2 * BEAT_SECONDS)
+        try:
+            self._roll.leave(self._name)
+        except (*TRANSIENT, REFUSED) as error:
+            log.warning("redis does not answer: the name will run out instead", error=str(error))
+
+    def _beat(self) -> None:
+        while True:
+            try:
+                self._roll.beat(self._name, self._gone_after)
+            except (*TRANSIENT, REFUSED) as error:
+                log.warning("redis does not answer, or refuses", error=str(error))
+            if self._stop.wait(BEAT_SECONDS):
+                return
+
+
+class WorkerPresence(Presence):
+    """A worker's, which has a job to give back before it leaves."""
+
+    def __init__(self, jobs: JobStore, name: str) -> None:
+        super().__init__(jobs, name)
+        self._jobs = jobs
 
     def drain(self) -> None:
         """Asks the running job to checkpoint and go back to the queue."""
@@ -37,20 +73,3 @@ class Presence:
             self._jobs.drain(self._name)
         except (*TRANSIENT, REFUSED) as error:
             log.warning("redis does not answer: the job's lease will run out instead", error=str(error))
-
-    def leave(self) -> None:
-        self._stop.set()
-        self._thread.join(timeout=2 * BEAT_SECONDS)
-        try:
-            self._jobs.leave(self._name)
-        except (*TRANSIENT, REFUSED) as error:
-            log.warning("redis does not answer: the worker's name will run out instead", error=str(error))
-
-    def _beat(self) -> None:
-        while True:
-            try:
-                self._jobs.beat(self._name, GONE_AFTER_SECONDS)
-            except (*TRANSIENT, REFUSED) as error:
-                log.warning("redis does not answer, or refuses", error=str(error))
-            if self._stop.wait(BEAT_SECONDS):
-                return

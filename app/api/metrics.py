@@ -11,3 +11,5 @@ ROWS_INGESTED = Counter("gradsift_rows_ingested_total", "Rows of samples receive
 JOBS_WAITING = Gauge("gradsift_jobs_waiting", "Jobs in the queue.")
 WORKERS = Gauge("gradsift_workers", "Workers that are there.")
 JOBS_REAPED = Counter("gradsift_jobs_reaped_total", "Jobs taken back from workers that died.")
+PREDICTORS = Gauge("gradsift_predictors", "Predictors that are there.")
+PREDICTIONS_WAITING = Gauge("gradsift_predictions_waiting", "Requests that wait for a predictor.")

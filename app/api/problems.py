@@ -22,6 +22,7 @@ from app.errors import (
     Invalid,
     Malformed,
     NotFound,
+    TimedOut,
     TooLarge,
     Unauthorized,
     Unavailable,
@@ -40,6 +41,7 @@ STATUS: Mapping[type[GradSiftError], int] = {
     UnsupportedMedia: 415,
     Invalid: 422,
     Unavailable: 503,
+    TimedOut: 504,
 }
 _HTTP_CODES = {404: "unknown_route", 405: "method_not_allowed", 413: "body_too_large", 400: "invalid_json"}
 MEDIA_TYPE = "application/problem+json"

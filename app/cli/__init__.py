@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from app.cli import explain, files, jobs, parts, recovery, reviews, samples, sets
+from app.cli import explain, files, jobs, parts, predictions, recovery, reviews, samples, sets
 from app.cli.outcome import FAILED, show_error
 from app.errors import GradSiftError
 
@@ -31,6 +31,7 @@ for command in (
     parts.up,
     parts.serve,
     parts.worker,
+    parts.predictor,
     samples.submit,
     jobs.score,
     jobs.grow,
@@ -40,6 +41,7 @@ for command in (
     jobs.cancel,
     jobs.jobs,
     files.download,
+    predictions.predict,
     sets.sets,
     sets.export,
     explain.explain,

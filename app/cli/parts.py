@@ -16,10 +16,10 @@ DataDir = Annotated[
 
 
 def up(host: Host = "127.0.0.1", port: Port = 8000, data_dir: DataDir = None) -> None:
-    """Run everything on this machine: an embedded Redis, one worker and the API. Ctrl-C stops all of it.
+    """Run everything on this machine: an embedded Redis, a worker, a predictor and the API.
 
-    Starting again on the same directory finds everything as it was. GRADSIFT_REDIS_URL, where it is set,
-    takes the place of the embedded Redis.
+    Ctrl-C stops all of it; starting it again on the same directory finds everything as it was.
+    GRADSIFT_REDIS_URL, where it is set, takes the place of the embedded Redis.
 
     Example: gradsift up --port 8080 --data-dir ./gradsift-data
     """
@@ -63,6 +63,24 @@ def worker() -> None:
     configure_logging(load_settings(), part="worker")
     # By name: the service is installed without the workers' packages, and imports none of them.
     import_module("workers.celery_app").run_worker()
+
+
+def predictor() -> None:
+    """Run one predictor, which answers POST /v1/datasets/{dataset}/predict with the models of train jobs.
+
+    It loads torch with the first request, and keeps the two models that were asked last.
+
+    Example: GRADSIFT_REDIS_URL=redis://127.0.0.1:6379/0 gradsift predictor
+    """
+    from importlib import import_module
+
+    from app.cli.environment import load_settings
+    from app.logs import configure_logging
+    from app.up import require_worker_packages
+
+    require_worker_packages()
+    configure_logging(load_settings(), part="predictor")
+    import_module("workers.predict.process").run_predictor()
 
 
 def version() -> None:

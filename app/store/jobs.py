@@ -105,6 +105,20 @@ class JobStore:
         )
         return [(item[0].decode(), item[1]) for item in cast("list[tuple[bytes, float]]", raw)]
 
+    def newest_succeeded(self, dataset_uid: str, kind: JobKind) -> str | None:
+        """Id of the dataset's job of this kind that was sent last, of those that have succeeded."""
+        wanted = [text.encode() for text in (dataset_uid, kind.value, JobState.SUCCEEDED.value)]
+        bound: float | None = None
+        while places := self.ids_before(bound, 200):
+            pipe = self._client.pipeline(transaction=False)
+            for job_id, _ in places:
+                pipe.hmget(self._keys.record(job_id), "uid", "kind", "state")
+            for (job_id, _), held in zip(places, pipe.execute(), strict=True):
+                if held == wanted:
+                    return job_id
+            bound = places[-1][1]
+        return None
+
     def cancel(self, job_id: str) -> JobState:
         """Cancels a queued job, asks a running one to stop; answers the state before."""
         keys = [self._keys.record(job_id), self._keys.queue]

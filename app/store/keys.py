@@ -1,7 +1,7 @@
 """Every Redis key of the service, each described. Nothing else builds a key.
 
 The part in braces is the cluster hash tag: all keys of a dataset share one slot, all keys of the job queue
-another, so that each script touches a single slot.
+another, all keys of predictions a third, so that each script touches a single slot.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ class Keys:
     @property
     def jobs(self) -> JobKeys:
         return JobKeys(self.prefix)
+
+    @property
+    def predictions(self) -> PredictionKeys:
+        return PredictionKeys(self.prefix)
 
     @property
     def celery_prefix(self) -> str:
@@ -103,6 +107,39 @@ class JobKeys:
     def draining(self) -> str:
         """Set: workers that are shutting down; their jobs checkpoint and go back to the queue."""
         return f"{self.base}:draining"
+
+
+@dataclass(frozen=True)
+class PredictionKeys:
+    """None of them outlives the request that it is about by more than seconds."""
+
+    prefix: str
+
+    @property
+    def base(self) -> str:
+        return f"{self.prefix}:{{predict}}"
+
+    @property
+    def queue(self) -> str:
+        """List: ids of requests that wait for a predictor, oldest first; expires with the last of them."""
+        return f"{self.base}:queue"
+
+    def asked(self, request_id: str) -> str:
+        """Hash: `job`, `texts` (how many), `body`, and `taken`, by which predictor.
+
+        Expires at the request's deadline, and is deleted once it is answered or its client gives up: without
+        it the request is not computed.
+        """
+        return f"{self.base}:asked:{request_id}"
+
+    def answer(self, request_id: str) -> str:
+        """List: the one answer, until the API has taken it; expires."""
+        return f"{self.base}:answer:{request_id}"
+
+    @property
+    def predictors(self) -> str:
+        """Sorted set: names of predictors by the time in ms at which they count as gone."""
+        return f"{self.base}:predictors"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from app.store.locations import join_location, remove_tree
 
 FOLDER = "results"
 REPORT_JSON, REPORT_HTML = "report.json", "report.html"
+MODEL = "model"
+"""The folder of a trained model, as transformers writes and reads it."""
 
 
 class ResultStore:

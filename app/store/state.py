@@ -21,6 +21,8 @@ from app.store.keys import Keys
 from app.store.known import KnownDatasets
 from app.store.lookups import Lookups
 from app.store.pages import Pages
+from app.store.prediction_desk import PredictionDesk
+from app.store.prediction_queue import PredictionQueue
 from app.store.responses import ResponseStore
 from app.store.results import ResultStore
 from app.store.reviews import ReviewStore
@@ -46,6 +48,9 @@ class State:
     exchange: Exchange
     """What look-ups and pages are read through, on an event loop; it is closed there."""
     jobs: JobStore
+    predictions: PredictionQueue
+    prediction_desk: PredictionDesk
+    """What is asked of predictors, on an event loop; it is closed there."""
     responses: ResponseStore
     results: ResultStore
     durability: Durability
@@ -84,6 +89,8 @@ def open_state(settings: Settings, *, outage_seconds: float = 1.0, waits_for_roo
         pages=Pages(exchange, known),
         exchange=exchange,
         jobs=JobStore(client, keys),
+        predictions=PredictionQueue(client, keys),
+        prediction_desk=PredictionDesk(settings.redis_url, keys),
         responses=ResponseStore(settings.data_url),
         results=ResultStore(settings.data_url),
         durability=durability,

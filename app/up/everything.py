@@ -21,6 +21,8 @@ from app.up.supervisor import Supervisor
 
 WORKER_GRACE_SECONDS = 30.0
 """A worker that is told to stop finishes its step, writes a checkpoint and gives its job back."""
+PREDICTOR_GRACE_SECONDS = 5.0
+"""It has nothing to keep: the API, which its answers are for, has stopped by then."""
 DEFAULT_DATA_DIR = "gradsift-data"
 
 
@@ -29,6 +31,7 @@ class Commands:
     """The command lines of the parts; the API's one gets the listening socket as a file descriptor."""
 
     worker: Sequence[str]
+    predictor: Sequence[str]
     api: Callable[[str, int, int], Sequence[str]]
 
 
@@ -40,7 +43,7 @@ def run_up(
     Args:
         port: 0 picks a free one.
         data_dir: where all state lives; GRADSIFT_DATA_URL, where that is a directory, when left out.
-        commands: other programs in place of the real worker and API.
+        commands: other programs in place of the real worker, predictor and API.
 
     Raises:
         GradSiftError: something that the user can act on; nothing is left running.
@@ -75,6 +78,7 @@ def _supervise(
     api_command = commands.api(host, listener.getsockname()[1], listener.fileno())
     parts += [
         CommandPart("worker", commands.worker, env=env, grace=WORKER_GRACE_SECONDS),
+        CommandPart("predictor", commands.predictor, env=env, grace=PREDICTOR_GRACE_SECONDS),
         ApiPart(api_command, listener, env=env, address=address),
     ]
     where = lock.data_dir if data_url == str(lock.data_dir) else data_url
@@ -123,5 +127,6 @@ def _own_commands() -> Commands:
     cli = [sys.executable, "-P", "-m", "app.cli"]
     return Commands(
         worker=[*cli, "worker"],
+        predictor=[*cli, "predictor"],
         api=lambda host, port, fd: [*cli, "serve", "--host", host, "--port", str(port), "--fd", str(fd)],
     )

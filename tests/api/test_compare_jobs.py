@@ -58,6 +58,11 @@ def test_controls_and_versions_are_filled_in(ready: Api, asked: list[str] | None
         {"equal": "samples"},
         {"equal": "epochs", "max_steps": 5},
         {"margin": -0.1},
+        {"slices": "label"},
+        {"slices": ["brand"]},
+        {"slices": ["meta"]},
+        {"slices": ["meta."]},
+        {"slices": ["label"] * 11},
         {"early_stopping_patience": 1},
         {"set": "core"},
     ],
@@ -67,6 +72,12 @@ def test_params_that_are_wrong(ready: Api, params: dict[str, Any]) -> None:
     response = job(ready, **params)
     assert code(response, 422) == "invalid_request"
     assert all(error["pointer"].startswith("/params") for error in response.json()["errors"])
+
+
+def test_slices_are_shown_as_used(ready: Api) -> None:
+    assert job(ready).json()["params"]["slices"] == ["label", "group_size"]
+    asked = ["meta.brand", "label", "meta.brand", "meta.a b.ü"]
+    assert job(ready, slices=asked).json()["params"]["slices"] == ["meta.brand", "label", "meta.a b.ü"]
 
 
 def test_a_version_that_is_not_there(ready: Api) -> None:

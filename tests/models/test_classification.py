@@ -1,4 +1,4 @@
-"""Area under ROC against every pair of samples; confusions and slices against counting."""
+"""Area under ROC against every pair of samples; confusions against counting."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from models.classification import SliceMean, area_under_roc, by_slice, confusion_matrix
+from models.classification import area_under_roc, confusion_matrix
 
 FEW = st.sampled_from([-2.0, 0.0, 0.5, 4.0])
 
@@ -50,22 +50,8 @@ def test_confusions_are_counted(rows: list[tuple[int, int]]) -> None:
     assert confusion_matrix(labels, predicted, 4).tolist() == wanted
 
 
-@given(st.lists(st.tuples(st.integers(-2, 9), st.booleans()), max_size=30))
-def test_slices_are_means_of_their_own_samples(rows: list[tuple[int, bool]]) -> None:
-    wanted = []
-    for code in sorted({code for code, _ in rows}):
-        values = [right for c, right in rows if c == code]
-        wanted.append(SliceMean(code, len(values), pytest.approx(sum(values) / len(values))))
-    codes, right = np.array([c for c, _ in rows], dtype=np.int64), np.array([r for _, r in rows], dtype=bool)
-    assert list(by_slice(right, codes)) == wanted
-
-
 def test_what_cannot_be_counted_is_refused() -> None:
     zero = np.zeros(1, dtype=np.int64)
-    with pytest.raises(ValueError, match="2 values but 1 codes"):
-        by_slice(np.ones(2), zero)
-    with pytest.raises(ValueError, match="not finite"):
-        by_slice(np.array([np.nan]), zero)
     with pytest.raises(ValueError, match="invalid entry"):
         confusion_matrix(zero, zero + 4, 4)
     with pytest.raises(ValueError, match="not finite"):

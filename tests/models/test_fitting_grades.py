@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
 
 from models.batching import LabelledTexts, tokenize
 from models.encoders import LoadedClassifier
 from models.errors import ModelError
 from models.evaluation import predict_logits
-from models.relevance import ranked_by_expected_grade
+from models.ranking import ranking_metrics
 from models.training import FittingRun, TrainingConfig
 from tests.models.conftest import LoadTiny
 from tests.models.runs import CPU, changed, parameters, saved
@@ -43,8 +44,9 @@ def fit(
 
 
 def ndcg(classifier: LoadedClassifier, data: LabelledTexts) -> float:
-    logits = predict_logits(classifier.model, data.tokens)
-    mean = ranked_by_expected_grade(logits, data.labels, GRADES, data.codes).ndcg[10].mean
+    grades = np.array(GRADES)
+    expected = softmax(predict_logits(classifier.model, data.tokens), axis=1) @ grades
+    mean = ranking_metrics(expected, grades[data.labels], data.codes).ndcg[10].mean
     assert mean is not None
     return mean
 

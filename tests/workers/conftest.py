@@ -42,6 +42,7 @@ def no_drawing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     if request.node.get_closest_marker("reports") is None:
         for job in ("score", "grow"):
             monkeypatch.setattr(f"workers.{job}.pipeline.report_sorting", lambda *_: None)
+        monkeypatch.setattr("workers.train.pipeline.report_training", lambda *_: None)
 
 
 @pytest.fixture(scope="session")

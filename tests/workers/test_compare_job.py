@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,8 @@ from app.services.job_files import open_job_file
 from tests.workers.conftest import Bench, Row
 from tests.workers.test_resume import die_after
 from tests.workers.test_robust_sets import reviews_with_slips
-from tests.workers.test_train_job import with_test
+from tests.workers.test_train_job import graded, with_test
+from workers.compare import slicing
 from workers.compare.pipeline import CompareJob
 from workers.runner import run_claimed
 from workers.score import checkpoint
@@ -25,9 +27,9 @@ from workers.score.pace import Pace
 TEST = 60
 
 
-def prepared(bench: Bench, dataset: str = "d") -> None:
+def prepared(bench: Bench, dataset: str = "d", rows: list[Row] | None = None) -> None:
     """Scored, with a core of half of 180 samples, and 60 to test on."""
-    bench.dataset(with_test(reviews_with_slips(), TEST), name=dataset)
+    bench.dataset(with_test(reviews_with_slips() if rows is None else rows, TEST), name=dataset)
     bench.run(dataset, num_train_epochs=1)
 
 
@@ -51,8 +53,11 @@ def without_times(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def test_every_subset_has_its_control_and_as_many_steps(bench: Bench) -> None:
-    prepared(bench)
-    job = compare(bench, subsets=["core", "core+edge"])
+    rows = [
+        {**row, "meta": {"third": i % 3 == 0, "row": f"r{i}"}} for i, row in enumerate(reviews_with_slips())
+    ]
+    prepared(bench, rows=rows)
+    job = compare(bench, subsets=["core", "core+edge"], slices=["label", "meta.third", "meta.row"])
     assert job.params["subsets"] == ["full", "core@1", "random:core@1", "core+edge@1", "random:core+edge@1"]
     result = result_of(job)
     assert [one["subset"] for one in result["subsets"]] == job.params["subsets"]
@@ -77,6 +82,12 @@ def test_every_subset_has_its_control_and_as_many_steps(bench: Bench) -> None:
     assert first["difference"] == pytest.approx(by_name["core@1"] - by_name["random:core@1"])
     assert first["low"] <= first["difference"] <= first["high"]
     assert {one["label"]: one["count"] for one in first["labels"]} == {0: 30, 1: 30}
+    by = Counter(one["by"] for one in first["slices"])
+    assert by == {"label": 2, "meta.third": 2, "meta.row": 1}
+    assert [one["label"] for one in first["labels"]] == [one["value"] for one in first["slices"][:2]]
+    assert sum(one["count"] for one in first["slices"] if one["by"] == "meta.third") == TEST
+    told = {one["by"]: (one["slices"], one["too_small"], one["left_out"]) for one in result["slicings"]}
+    assert told == {"label": (2, 0, 0), "meta.third": (2, 0, 0), "meta.row": (1, 20, 0)}
 
 
 def test_the_predictions_are_those_that_were_counted(bench: Bench) -> None:
@@ -137,36 +148,37 @@ def test_a_killed_job_goes_on_from_what_is_done(short_lease: Bench, monkeypatch:
         assert len(steps) == calm["steps"] - done, "what was done is not done again"
 
 
-def test_without_a_test_split_nothing_is_trained(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_test_split_or_a_field_to_slice_by_nothing_is_trained(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = reviews_with_slips()
     bench.dataset([{**rows[0], "split": "test"}, *rows[1:]])
     monkeypatch.setattr(CompareJob, "_trained", None)
     failed = compare(bench, subsets=["full"])
     assert failed.error is not None
     assert (failed.error.code, "1 labelled samples" in failed.error.detail) == ("no_test", True)
+    bench.dataset(with_test(rows, TEST), name="e")
+    failed = compare(bench, "e", subsets=["full"], slices=["meta.brand"])
+    assert failed.error is not None
+    assert failed.error.code == "unknown_field"
 
 
-def graded() -> list[Row]:
-    """Twelve queries of eight products; the grade is in the words."""
-    words = {0: "rough bad", 1: "good", 2: "lovely love soft"}
-    rows: list[Row] = []
-    for query in range(24):
-        for item in range(8):
-            grade = (query + item) % 3
-            row = {"id": f"q{query}-{item}", "text": "dress", "text_pair": f"{words[grade]} {item}"}
-            split = "test" if query >= 12 else "train"
-            rows.append({**row, "label": grade, "group": f"q{query}", "split": split})
-    return rows
-
-
-def test_relevance_is_compared_by_the_order_within_queries(bench: Bench) -> None:
+def test_relevance_is_compared_by_the_order_within_queries(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slicing, "LEAST_IN_SLICE", 12)
     bench.dataset(graded(), task=Task.RELEVANCE)
     result = result_of(compare(bench, subsets=["random:full"], num_train_epochs=3))
     assert result["metric"] == "ndcg@10"
     for one in result["subsets"]:
         for run in one["runs"]:
             assert all(0 < run[name] <= 1 for name in ("ndcg@5", "ndcg@10", "mrr", "map", "auc"))
-    assert "labels" not in result["comparisons"][0]
+    first = result["comparisons"][0]
+    assert "labels" not in first
+    assert [(one["by"], one["value"], one["count"]) for one in first["slices"]] == [
+        ("group_size", "5 to 9", 12)
+    ]
+    assert first["slices"][0]["ndcg@10"] == pytest.approx(result["subsets"][1]["metrics"]["ndcg@10"]["mean"])
 
 
 def test_one_seed_decides_nothing(bench: Bench) -> None:

@@ -94,8 +94,10 @@ def test_a_job_replaces_the_explanations_of_sets_that_are_gone(settings: Setting
     bench.state.close()
 
 
-def test_a_grown_core_has_neighbours(bench: Bench) -> None:
+def test_a_grown_core_is_explained_by_its_last_round(bench: Bench) -> None:
     bench.dataset(with_validation(reviews_with_slips()))
-    bench.run(kind=JobKind.GROW, num_train_epochs=1, max_rounds=1)
-    found = told(bench, "s050")
-    assert (found["policy"], len(found["neighbours"])) == ("robust", 10)
+    bench.run(kind=JobKind.GROW, num_train_epochs=4, learning_rate=3e-3, max_rounds=1)
+    found = told(bench, "s100")
+    assert (found["policy"], len(found["neighbours"]), len(found["trajectory"])) == ("robust", 10, 1)
+    assert found["model_label"] is not None
+    assert pull(found) > 0

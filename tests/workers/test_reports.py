@@ -14,8 +14,9 @@ from app.contracts import Job, JobKind, JobState, Task
 from app.errors import NotFound
 from app.services.job_files import job_report
 from tests.workers.conftest import Bench
-from tests.workers.test_compare_job import graded, prepared
+from tests.workers.test_compare_job import prepared
 from tests.workers.test_robust_sets import reviews_with_slips, wrong_ids
+from tests.workers.test_train_job import graded
 from workers.report.plots import confusion, data_map, histogram_by_set, learning_curve
 
 pytestmark = pytest.mark.reports
@@ -116,6 +117,7 @@ def test_a_compare_job_shows_who_does_better(bench: Bench) -> None:
     assert report["result"] == job.result
     text = "".join(page.text)
     assert all(sentence in text for sentence in report["result"]["verdict"])
+    assert {"By slice", "label: 0", "label: 1"} <= set(page.text)
     assert page.tags.count("svg") == 2 + 2  # a curve, differences, the confusions of `full` and of the core
 
 
@@ -127,14 +129,34 @@ def test_a_compare_job_on_relevance(bench: Bench) -> None:
     assert "There was nothing to compare." in page.text
 
 
-def test_no_report_of_a_job_that_trains_or_has_not_ended(bench: Bench) -> None:
+def test_a_train_job_shows_its_surest_mistakes(bench: Bench) -> None:
+    rows = reviews_with_slips()
+    for i in range(8):  # wrong labels in the test split
+        rows[i] = {**rows[i], "split": "test", "text": f"{rows[i]['text']} {NASTY if i == 3 else ''}"}
+    rows[200:] = [{**row, "split": "test"} for row in rows[200:]]
+    bench.dataset(rows)
+    job = bench.run(kind=JobKind.TRAIN, set="full", num_train_epochs=3, learning_rate=3e-3)
+    report, page = report_of(bench, job)
+    result = report["result"]
+    assert result == job.result
+    assert page.tags.count("svg") == 2
+    assert [point["step"] for point in report["points"]] == list(range(1, result["steps"] + 1))
+    assert np.sum(report["confusion"]) == 48
+    assert np.trace(report["confusion"]) == round(48 * result["test"]["accuracy"])
+    found = report["mistakes"]
+    assert {one["id"] for one in found} >= set(wrong_ids()[:8])
+    assert [one["confidence"] for one in found] == sorted((one["confidence"] for one in found), reverse=True)
+    assert all(one["predicted"] != one["label"] and one["confidence"] > 0.5 for one in found)
+    assert any(NASTY in text for text in page.text)
+
+
+def test_a_train_job_without_a_test_split_and_one_that_has_not_ended(bench: Bench) -> None:
     bench.dataset(reviews_with_slips())
-    trained = bench.run(kind=JobKind.TRAIN, set="full", max_steps=2)
-    assert trained.state is JobState.SUCCEEDED
-    for job in (trained, bench.queue()):
-        with pytest.raises(NotFound) as caught:
-            job_report(bench.state, job.id, html=True)
-        assert caught.value.code == "no_report"
+    report, page = report_of(bench, bench.run(kind=JobKind.TRAIN, set="full", max_steps=2))
+    assert (report["confusion"], report["mistakes"], page.tags.count("svg")) == (None, [], 1)
+    with pytest.raises(NotFound) as caught:
+        job_report(bench.state, bench.queue().id, html=True)
+    assert caught.value.code == "no_report"
 
 
 def test_the_same_data_gives_the_same_plot() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
 import sys
 from collections import Counter
@@ -10,9 +11,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from tensorboardX.proto.event_pb2 import Event
 
-from app.contracts import Job, JobKind, JobState
+from app.contracts import Job, JobKind, JobState, Task
 from app.errors import NotFound
 from app.services.job_files import job_files, open_job_file
 from tests.workers.conftest import Bench, Row
@@ -23,6 +26,7 @@ from workers.runner import run_claimed
 from workers.score import checkpoint
 from workers.score.checkpoint import Checkpoints
 from workers.score.pace import Pace
+from workers.train import fitting
 from workers.train.pipeline import TrainJob
 
 MakeRows = Callable[[int], list[Row]]
@@ -61,9 +65,35 @@ def files_of(bench: Bench, job: Job) -> dict[str, bytes]:
     }
 
 
+def events_of(files: Mapping[str, bytes]) -> list[tuple[str, int, float]]:
+    """Tag, step and value of each scalar that TensorBoard would find, in the file's order."""
+    (name,) = (name for name in files if name.startswith("tensorboard/"))
+    assert "tfevents" in name
+    content, found, at = files[name], [], 0
+    while at < len(content):  # records: length, checksum, content, checksum
+        (length,) = struct.unpack_from("<Q", content, at)
+        event = Event.FromString(content[at + 12 : at + 12 + length])
+        found += [(one.tag, event.step, one.simple_value) for one in event.summary.value]
+        at += length + 16
+    return found
+
+
 def with_test(rows: list[Row], count: int) -> list[Row]:
     """The last ones are the test split."""
     return [*rows[:-count], *({**row, "split": "test"} for row in rows[-count:])]
+
+
+def graded() -> list[Row]:
+    """Twelve queries of eight products; the grade is in the words."""
+    words = {0: "rough bad", 1: "good", 2: "lovely love soft"}
+    rows: list[Row] = []
+    for query in range(24):
+        for item in range(8):
+            grade = (query + item) % 3
+            row = {"id": f"q{query}-{item}", "text": "dress", "text_pair": f"{words[grade]} {item}"}
+            split = "test" if query >= 12 else "train"
+            rows.append({**row, "label": grade, "group": f"q{query}", "split": split})
+    return rows
 
 
 def test_the_model_loads_by_transformers_alone_and_does_as_reported(bench: Bench, tmp_path: Path) -> None:
@@ -99,6 +129,19 @@ def test_the_model_loads_by_transformers_alone_and_does_as_reported(bench: Bench
     assert result["test"]["accuracy"] > 0.7
     card = files["model/README.md"].decode()
     assert f"{result['test']['accuracy']:.4f}" in card
+    assert 0.7 < result["test"]["auc"] <= 1
+    events = events_of(files)
+    losses = {step: value for tag, step, value in events if tag == "train/loss"}
+    assert list(losses) == list(range(1, 53))
+    first = result["epochs"][0]
+    assert (first["step"], np.mean([losses[step] for step in range(1, 13)])) == (
+        13,
+        pytest.approx(first["train_loss"], rel=0.1),  # the last batch is a smaller one
+    )
+    assert {tag for tag, _, _ in events} == {
+        *("train/loss", "train/learning_rate"),
+        *(f"test/{name}" for name in ("loss", "accuracy", "macro_f1", "auc")),
+    }
     assert job.id in card
     config = json.loads(files["model/config.json"])
     assert config["id2label"] == {"0": "0", "1": "1"}
@@ -214,7 +257,8 @@ def test_a_killed_job_leaves_the_model_of_an_undisturbed_one(
     wanted = files_of(bench, calm)
     kills = (
         *((Checkpoints, "write", 1), (Checkpoints, "write", 2), (Pace, "add", 7), (Pace, "add", 12)),
-        *((TrainJob, "_evaluated", 2), (TrainJob, "_save", 1), (TrainJob, "run", 1)),
+        *((TrainJob, "_evaluated", 2), (TrainJob, "_save", 1), (TrainJob, "_keep_events", 1)),
+        (TrainJob, "run", 1),
     )
     for owner, method, calls in kills:
         job = bench.queue(kind=JobKind.TRAIN, **asked)
@@ -224,7 +268,9 @@ def test_a_killed_job_leaves_the_model_of_an_undisturbed_one(
         assert ended.attempt == 2
         found = files_of(bench, ended)
         assert found["model/model.safetensors"] == wanted["model/model.safetensors"], (method, calls)
-        assert found.keys() == wanted.keys()
+        assert sorted(found) == result_of(ended)["files"]
+        assert len(found) == len(wanted)
+        assert events_of(found) == events_of(wanted), "no point is doubled or missing"
         for part in ("epochs", "steps", "test", "validation", "train_samples"):
             assert result_of(ended)[part] == result_of(calm)[part], part
 
@@ -242,6 +288,19 @@ def test_a_cancelled_job_leaves_no_model(
     run_claimed(bench.state, bench.settings, bench.claim())
     assert bench.state.jobs.get(job.id).state is JobState.CANCELLED
     assert job_files(bench.state, job.id) == []
+
+
+def test_relevance_is_measured_by_query_too_and_long_trainings_keep_few_points(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "MOST_POINTS", 4)
+    bench.dataset(graded(), task=Task.RELEVANCE)
+    job = train(bench, set="full", validation_fraction=0.2, max_steps=14)
+    result = result_of(job)
+    for split in ("validation", "test"):
+        assert all(0 < result[split][name] <= 1 for name in ("auc", "ndcg@5", "ndcg@10", "mrr", "map"))
+    steps = [step for tag, step, _ in events_of(files_of(bench, job)) if tag == "train/learning_rate"]
+    assert steps == [4, 8, 10, 12, 14] == sorted({4, 8, 12} | {one["step"] for one in result["epochs"]})
 
 
 def test_early_stopping_and_max_steps(bench: Bench, make_rows: MakeRows) -> None:

@@ -21,11 +21,12 @@ from app.store.state import State
 from models.batching import LabelledTexts
 from models.encoders.language import EncoderState
 from models.training import FittingRun, pick_device
-from workers.compare.measuring import Measure, Trained
-from workers.compare.plan import Training, named_members, trainings
+from workers.compare.plan import Trained, Training, named_members, trainings
 from workers.compare.results import compared
+from workers.compare.slicing import slicings
 from workers.ground import Ground
 from workers.lease import JobLease
+from workers.measuring import Measure
 from workers.report.compare import compare_page
 from workers.report.keeping import job_and_result, keep_report
 from workers.score.data import JobData
@@ -67,7 +68,8 @@ class CompareJob:
         if data.test is None:
             raise JobFailed("no_test", f"dataset {dataset.name!r} has no labelled samples in its test split")
         measure = Measure(data.test, data.classes, by_query=dataset.task is Task.RELEVANCE)
-        measure.require_enough()
+        _require_enough(measure)
+        slices = slicings(self._state, dataset, version, measure, params)
         plan = trainings(self._named(dataset, data), data.train, params)
         classifier = ground.load_model(len(data.classes))
         ground.phase("tokenizing")
@@ -89,7 +91,7 @@ class CompareJob:
             "train_samples": len(data.train),
             "test_samples": len(data.test),
             "skipped_unlabelled": data.skipped_unlabelled,
-            **compared(ended, measure, params),
+            **compared(ended, measure, slices, params, self._lease.check),
             "steps": sum(training.steps for training in plan),
             "seconds": round(sum(one.seconds for one in ended), 2),
             "files": [PREDICTIONS],
@@ -150,3 +152,11 @@ class CompareJob:
         buffer = io.BytesIO()
         pq.write_table(pa.table(columns), buffer, compression="zstd")
         self._ground.results.write(PREDICTIONS, buffer.getbuffer())
+
+
+def _require_enough(measure: Measure) -> None:
+    """Raises JobFailed `no_test` where there are fewer than two values to compare."""
+    count = len(np.unique(measure.units[measure.units >= 0]))
+    if count < 2:
+        what = "queries with a relevant sample" if measure.by_query else "labelled samples"
+        raise JobFailed("no_test", f"the test split has {count} {what}, too few to compare on")

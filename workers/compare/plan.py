@@ -32,6 +32,16 @@ class Training:
     steps: int
 
 
+@dataclass(frozen=True)
+class Trained:
+    """logits: (n, classes) of the test samples. train_loss: mean of the last epoch."""
+
+    training: Training
+    logits: NDArray[np.float32]
+    train_loss: float
+    seconds: float
+
+
 def named_members(
     state: State, dataset: Dataset, train: Rows, params: CompareParams
 ) -> dict[str, NDArray[np.int64]]:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from app.contracts.expressions import FULL, as_many_at_random, read_set_expression
 from app.contracts.params import CompareParams
+from app.contracts.slices import LABEL
 from models.agreement import mean_intervals
-from models.classification import by_slice, confusion_matrix
+from models.classification import confusion_matrix
 from models.comparison import Comparison, Outcome, compare
-from workers.compare.measuring import Floats, Measure, Measured, Trained
+from workers.compare.plan import Trained
+from workers.compare.slice_losses import LEVEL, told_by_slice
+from workers.compare.slicing import Slicing
+from workers.measuring import Floats, Measure, Measured
 
-LEVEL = 0.95
-LEAST_IN_SLICE = 20
-"""Of fewer test samples with a label nothing is said."""
 MOST_CONFUSED = 50
 _WORDS = {
     Outcome.BETTER: "does better than",
@@ -26,18 +28,40 @@ _WORDS = {
 }
 
 
-def compared(ended: Sequence[Trained], measure: Measure, params: CompareParams) -> dict[str, Any]:
-    """The part of the job's result that compares: `metric`, `subsets`, `comparisons` and a `verdict`."""
-    measured = [measure.of(one) for one in ended]
+@dataclass(frozen=True)
+class Run:
+    """One training, and how well its model does."""
+
+    trained: Trained
+    measured: Measured
+
+
+def compared(
+    ended: Sequence[Trained],
+    measure: Measure,
+    slicings: Sequence[Slicing],
+    params: CompareParams,
+    on_pair: Callable[[], object],
+) -> dict[str, Any]:
+    """The part of the job's result that compares: `metric`, `subsets`, `comparisons`, `slicings` and a
+    `verdict`.
+
+    `on_pair()` is called before each comparison: a hundred slices of 100,000 samples take half a minute.
+    """
+    runs = [Run(one, measure.of(one.logits)) for one in ended]
     by_subset = {
-        text: [one for one in measured if one.trained.training.subset == text] for text in params.subsets
+        text: [one for one in runs if one.trained.training.subset == text] for text in params.subsets
     }
-    values = {text: np.stack([one.values for one in runs]) for text, runs in by_subset.items()}
-    found = [_compared(pair, values, measure, params) for pair in _pairs(params.subsets)]
+    values = {text: np.stack([one.measured.values for one in some]) for text, some in by_subset.items()}
+    found = []
+    for pair in _pairs(params.subsets):
+        on_pair()
+        found.append(_compared(pair, values, measure, slicings, params))
     return {
         "metric": measure.name,
-        "subsets": [_described(text, runs, measure) for text, runs in by_subset.items()],
+        "subsets": [_described(text, some, measure) for text, some in by_subset.items()],
         "comparisons": found,
+        "slicings": [one.described() for one in slicings if one.by in params.slices],
         "verdict": [one["verdict"] for one in found],
     }
 
@@ -49,7 +73,7 @@ def _pairs(subsets: Sequence[str]) -> list[tuple[str, str]]:
 
 
 # -- one subset ----------------------------------------------------------------------------------------------
-def _described(text: str, runs: Sequence[Measured], measure: Measure) -> dict[str, Any]:
+def _described(text: str, runs: Sequence[Run], measure: Measure) -> dict[str, Any]:
     first = runs[0].trained.training
     described: dict[str, Any] = {
         "subset": text,
@@ -57,20 +81,23 @@ def _described(text: str, runs: Sequence[Measured], measure: Measure) -> dict[st
         "samples": len(first.positions),
         "steps": first.steps,
         "runs": [_run(one) for one in runs],
-        "metrics": {name: _over_seeds([one.metrics[name] for one in runs]) for name in runs[0].metrics},
+        "metrics": {
+            name: _over_seeds([one.measured.metrics[name] for one in runs])
+            for name in runs[0].measured.metrics
+        },
     }
     classes = len(measure.classes)
     if classes <= MOST_CONFUSED:
         said = (one.trained.logits.argmax(axis=1) for one in runs)
-        counts = [confusion_matrix(measure.test.labels, some, classes) for some in said]
+        counts = [confusion_matrix(measure.rows.labels, some, classes) for some in said]
         described["confusion"] = np.sum(counts, axis=0).tolist()
     return described
 
 
-def _run(one: Measured) -> dict[str, Any]:
+def _run(one: Run) -> dict[str, Any]:
     trained = one.trained
     told = {"seed": trained.training.seed, "train_loss": trained.train_loss}
-    return {**told, "seconds": round(trained.seconds, 2), **one.metrics}
+    return {**told, "seconds": round(trained.seconds, 2), **one.measured.metrics}
 
 
 def _over_seeds(values: Sequence[float | None]) -> dict[str, float | None]:
@@ -90,7 +117,11 @@ def _over_seeds(values: Sequence[float | None]) -> dict[str, float | None]:
 
 # -- two subsets ---------------------------------------------------------------------------------------------
 def _compared(
-    pair: tuple[str, str], values: Mapping[str, Floats], measure: Measure, params: CompareParams
+    pair: tuple[str, str],
+    values: Mapping[str, Floats],
+    measure: Measure,
+    slicings: Sequence[Slicing],
+    params: CompareParams,
 ) -> dict[str, Any]:
     system, baseline = (values[text] for text in pair)
     found = compare(system, baseline, margin=params.margin, level=LEVEL, seed=params.seed)
@@ -107,29 +138,16 @@ def _compared(
         "win_rate": found.win_rate,
         "verdict": _sentence(pair, found, params),
     }
+    slices = told_by_slice(system, baseline, measure.name, slicings, params)
     if not measure.by_query:
-        told["labels"] = _by_label(system, baseline, measure, params, found.difference)
-    return told
+        told["labels"] = [_as_label(one) for one in slices if one["by"] == LABEL]
+    return told | {"slices": [one for one in slices if one["by"] in params.slices]}
 
 
-def _by_label(
-    system: Floats, baseline: Floats, measure: Measure, params: CompareParams, overall: float
-) -> list[dict[str, Any]]:
-    """Accuracy by label. `warning`: the label loses, by more than the margin beyond what all lose."""
-    told = []
-    for part in by_slice(system.mean(axis=0), measure.test.labels):
-        if part.count < LEAST_IN_SLICE:
-            continue
-        inside, label = measure.test.labels == part.code, measure.classes[part.code]
-        found = compare(
-            system[:, inside], baseline[:, inside], margin=params.margin, level=LEVEL, seed=params.seed
-        )
-        worse = found.outcome is Outcome.WORSE and found.difference < min(overall, 0.0) - params.margin
-        interval = {"difference": found.difference, "low": found.low, "high": found.high}
-        told.append(
-            {"label": label, "count": part.count, "accuracy": part.mean, **interval, "warning": worse}
-        )
-    return told
+def _as_label(told: Mapping[str, Any]) -> dict[str, Any]:
+    """A slice by label, as it was told before there were others."""
+    kept = ("count", "accuracy", "difference", "low", "high", "warning")
+    return {"label": told["value"]} | {name: told[name] for name in kept}
 
 
 def _sentence(pair: tuple[str, str], found: Comparison, params: CompareParams) -> str:

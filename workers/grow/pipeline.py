@@ -26,7 +26,6 @@ from workers.score.groundwork import Groundwork, Material
 from workers.score.hearing import Hearing
 from workers.score.judging import know
 from workers.score.room import when_there_is_room
-from workers.score.views import keep_explanation
 
 Ints = NDArray[np.int64]
 log = get_logger(__name__)
@@ -79,7 +78,6 @@ class GrowJob:
             "visits": grown.visits,
             "seconds": round(grown.seconds, 2),
         }
-        keep_explanation(ground, material)
         report_sorting(ground, material.dataset, material.data, book.records, result)
         return result
 

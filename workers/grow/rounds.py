@@ -27,6 +27,7 @@ from workers.score.recording import naming
 from workers.score.room import when_there_is_room
 from workers.score.sets import place
 from workers.score.teaching import Taught, Teaching
+from workers.score.views import keep_explanation
 
 NAMED = 100
 """Samples that left the core are named in the result, so many of them a round."""
@@ -95,6 +96,8 @@ class Rounds:
             "visits": self._plan.visits(len(core)),
         }
         version, seconds = self._publish(placement, entry), teaching.seconds
+        if taught.sight is not None:
+            keep_explanation(self._ground, self._material, taught.sight)
         entry |= {"set_version": version.version, "sets": version.sizes, "seconds": round(seconds, 2)}
         log.info("round ended", **{name: entry[name] for name in ("round", "core", "gain", "lead")})
         return Grown(

@@ -11,6 +11,8 @@ from workers.report.page import Section, Table, page
 from workers.report.plots import confusion, differences, learning_curve
 
 MOST_DRAWN_LABELS = 30
+MOST_SLICES = 25
+MOST_WARNINGS = 100
 NAMES = {
     "accuracy": "accuracy",
     "macro_f1": "macro-F1",
@@ -48,8 +50,8 @@ def _sections(params: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[
     ]
     yield Section(
         "Learning curve",
-        f"Test split, {_name(metric)}: mean and 95 % interval over the seeds.",
-        plot=learning_curve(points, _name(metric)),
+        f"Test split, {metric_name(metric)}: mean and 95 % interval over the seeds.",
+        plot=learning_curve(points, metric_name(metric)),
         alt="; ".join(f"{p['name']}: {p['mean']:.3f} with {p['samples']} samples" for p in points),
     )
     if result["comparisons"]:
@@ -60,9 +62,9 @@ def _sections(params: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[
             alt="; ".join(result["verdict"]),
         )
     yield Section("All figures", "Mean over the seeds (95 % interval).", tables=[_figures(result)])
-    labels = _labels(result)
-    if labels is not None:
-        yield labels
+    slices = _slices(result)
+    if slices is not None:
+        yield slices
     for one in result["subsets"]:
         if "confusion" in one and len(result["labels"]) <= MOST_DRAWN_LABELS and not _is_random(one):
             names = [str(label) for label in result["labels"]]
@@ -84,33 +86,60 @@ def _figures(result: Mapping[str, Any]) -> Table:
         [one["subset"], one["samples"], one["steps"], *(_interval(one["metrics"][name]) for name in names)]
         for one in result["subsets"]
     ]
-    head = ["subset", "samples", "steps", *(_name(name) for name in names)]
+    head = ["subset", "samples", "steps", *(metric_name(name) for name in names)]
     return Table(head, rows, frozenset(range(1, len(head))))
 
 
-def _labels(result: Mapping[str, Any]) -> Section | None:
-    """Differences by label against `full`, those with a warning first."""
+def _slices(result: Mapping[str, Any]) -> Section | None:
+    """Differences by slice, warnings first, then those that are furthest from the rest on the losing side."""
+    pairs = [(one, part) for one in result["comparisons"] for part in one["slices"]]
+    if not pairs:
+        return None
+    pairs.sort(key=lambda pair: (not pair[1]["warning"], pair[1]["excess"] or 0.0))
+    warned, metric = sum(part["warning"] for _, part in pairs), result["metric"]
+    shown = pairs[: max(MOST_SLICES, min(warned, MOST_WARNINGS))]
     rows = [
         [
             one["subset"],
             one["baseline"],
-            label["label"],
-            label["count"],
-            _points(label),
-            "loses more" if label["warning"] else "",
+            f"{part['by']}: {part['value']}",
+            part["count"],
+            f"{part[metric]:.3f}",
+            _points(part),
+            "–" if part["excess"] is None else f"{100 * part['excess']:+.1f}",
+            "loses more" if part["warning"] else "",
         ]
-        for one in result["comparisons"]
-        for label in one.get("labels", [])
+        for one, part in shown
     ]
-    if not rows:
-        return None
-    rows.sort(key=lambda row: not row[-1])
-    head = ["subset", "against", "label", "test samples", "difference, points", ""]
-    text = "Accuracy by label. A warning: the label loses, and by more than the margin beyond what all lose."
-    return Section("By label", text, tables=[Table(head, rows, frozenset({3, 4}))])
+    head = [
+        "subset",
+        "against",
+        "slice",
+        "of test",
+        metric_name(metric),
+        "difference, points",
+        "to the rest",
+        "",
+    ]
+    table = Table(head, rows, frozenset({3, 4, 5, 6}))
+    return Section("By slice", _about_slices(result, len(pairs), len(shown), warned), tables=[table])
 
 
-def _name(metric: str) -> str:
+def _about_slices(result: Mapping[str, Any], told: int, shown: int, warned: int) -> str:
+    text = (
+        f"{warned} of {told} lose more than their share: more than the margin beyond what all lose, and more "
+        "than the rest by more than chance would, however many slices are looked at."
+    )
+    if shown < told:
+        text += f" The first {shown} are shown; report.json has all."
+    small = [f"{one['too_small']} by {one['by']}" for one in result["slicings"] if one["too_small"]]
+    if small:
+        text += f" Left out, with fewer than {result['slicings'][0]['least']}: {', '.join(small)}."
+    return text
+
+
+def metric_name(metric: str) -> str:
+    """As readers know it."""
     return NAMES.get(metric, metric.upper() if metric.startswith("ndcg") else metric)
 
 

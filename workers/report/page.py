@@ -16,11 +16,13 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Table:
-    """head: names of the columns. rows: their cells, as they are to be shown. numbers: columns of figures."""
+    """head: names of the columns. rows: their cells, as they are to be shown. numbers: columns of figures.
+    texts: columns that may hold words longer than the page is wide."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[object]]
     numbers: frozenset[int] = frozenset()
+    texts: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)

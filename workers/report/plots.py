@@ -194,6 +194,25 @@ def training_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     return drawn[0]
 
 
+def loss_by_step(points: Sequence[Mapping[str, Any]], epochs: Sequence[Mapping[str, Any]]) -> str:
+    """points: `step`, `loss`. epochs: `step` of their ends, and `validation` (or None)."""
+    drawn: list[str] = []
+    with _axes(6.4, 3.2, drawn) as axes:
+        few = ".-" if len(points) <= 60 else "-"
+        axes.plot(
+            [one["step"] for one in points], [one["loss"] for one in points], few, color=PLAIN, label="train"
+        )
+        if all(one["validation"] is not None for one in epochs):
+            losses = [one["validation"]["loss"] for one in epochs]
+            axes.plot([one["step"] for one in epochs], losses, "s--", color=SETS["edge"], label="validation")
+        axes.set_xlabel("step")
+        axes.set_ylabel("loss")
+        axes.set_ylim(bottom=0)
+        axes.locator_params(axis="x", integer=True)
+        axes.legend(frameon=False)
+    return drawn[0]
+
+
 def rounds_curve(rounds: Sequence[Mapping[str, Any]]) -> str:
     """Of a grow job: `trained_on` and, of `validation` and `control`, the accuracy."""
     drawn: list[str] = []

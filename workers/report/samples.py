@@ -13,6 +13,8 @@ from app.store.records import Records
 from app.store.state import State
 from workers.score.data import JobData, Rows
 
+LONGEST = 300
+"""Characters of a text."""
 Floats = NDArray[np.float64]
 
 
@@ -35,9 +37,18 @@ class SortedSamples:
         return len(self.rows)
 
     def text(self, position: int) -> str:
-        pairs = self.rows.text_pairs
-        pair = None if pairs is None else pairs[position]
-        return self.rows.texts[position] if pair is None else f"{self.rows.texts[position]} ⟷ {pair}"
+        return text_of(self.rows, position)
+
+
+def text_of(rows: Rows, position: int) -> str:
+    """With its pair, if it has one."""
+    pair = None if rows.text_pairs is None else rows.text_pairs[position]
+    return rows.texts[position] if pair is None else f"{rows.texts[position]} ⟷ {pair}"
+
+
+def cut(text: str) -> str:
+    """As much as a table has room for."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST].rstrip()} …"
 
 
 def sorted_samples(

@@ -14,7 +14,7 @@ from workers.ground import Ground
 from workers.report.keeping import job_and_result, keep_report
 from workers.report.page import Section, Table, page
 from workers.report.plots import data_map, histogram_by_set, rounds_curve, training_curves
-from workers.report.samples import SortedSamples, sorted_samples
+from workers.report.samples import SortedSamples, cut, sorted_samples
 from workers.score.data import JobData
 
 SHOWN = 15
@@ -24,8 +24,6 @@ BASES = {
     "trusted_validation": "planted errors and the trusted validation split",
     "reviews": "what reviewers found",
 }
-LONGEST = 300
-"""Characters of a text."""
 
 
 def report_sorting(
@@ -144,7 +142,7 @@ def _samples(title: str, text: str, shown: list[dict[str, Any]]) -> Section:
     rows = [
         [
             one["id"],
-            _cut(one["text"]),
+            cut(one["text"]),
             one["label"],
             "" if one["suggested_label"] is None else one["suggested_label"],
             f"{one['importance']:.3f}",
@@ -154,8 +152,4 @@ def _samples(title: str, text: str, shown: list[dict[str, Any]]) -> Section:
         for one in shown
     ]
     head = ["id", "text", "label", "suggested", "importance", "wrong", "set"]
-    return Section(title, text, tables=[Table(head, rows, frozenset({4, 5}))])
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[:LONGEST].rstrip()} …"
+    return Section(title, text, tables=[Table(head, rows, numbers=frozenset({4, 5}), texts=frozenset({1}))])

@@ -34,7 +34,7 @@ from workers.score.responses import ResponseBook
 from workers.score.sets import Ints, place
 from workers.score.training import ScoreTraining
 from workers.score.updating import Chosen, Update, choose, keep_weights
-from workers.score.views import ViewBook, keep_explanation
+from workers.score.views import Sight, ViewBook, keep_explanation
 
 log = get_logger(__name__)
 
@@ -104,10 +104,12 @@ class ScoreJob:
             "steps": len(books.history.epochs) * config.steps_per_epoch(len(chosen.positions)),
             "seconds": round(time.monotonic() - started, 2),
         }
+        run = training.last
+        assert run is not None
         if params.keep_model or params.update:
-            assert training.last is not None
-            keep_weights(ground, training.last.model)
-        keep_explanation(ground, material, None if params.update else books.views, training.last)
+            keep_weights(ground, run.model)
+        sight = Sight.at_the_end(run, material, None if params.update else books.views)
+        keep_explanation(ground, material, sight)
         report_sorting(ground, material.dataset, material.data, books.scores.records, result)
         return result
 

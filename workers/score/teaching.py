@@ -25,6 +25,7 @@ from workers.score.epoch_visits import EpochVisits
 from workers.score.groundwork import Groundwork, Material
 from workers.score.pace import Pace
 from workers.score.recording import naming, visits_of
+from workers.score.views import Sight, ViewBook, packed, unpacked
 
 TAUGHT = "taught.pt"
 TEMPERATURES = tuple(np.geomspace(0.05, 50, 31).tolist())
@@ -36,12 +37,13 @@ log = get_logger(__name__)
 class Taught:
     """others: (m,) the samples that did not teach; logits: (m, classes) what the model says of them,
     as sure as it is right on validation, or on them where there is no such split. validation: its metrics,
-    empty without one. coverage: of the gradient norms."""
+    empty without one. coverage: of the gradient norms. sight: of a lesson that is recorded."""
 
     others: Ints
     logits: NDArray[np.float32]
     validation: dict[str, Any]
     coverage: dict[str, Any]
+    sight: Sight | None
 
 
 class Teaching:
@@ -60,6 +62,7 @@ class Teaching:
         self._turn = turn
         self._began = time.monotonic()
         self._before = 0.0
+        self._views = ViewBook(len(material.train))
         self._done: dict[str, dict[str, Any]] = {}
         self._left: dict[str, Any] = {}
         self._resume()
@@ -78,8 +81,7 @@ class Teaching:
         train = self._material.train
         others = np.setdiff1d(np.arange(len(train)), positions)
         if lesson in self._done:
-            held = self._done[lesson]
-            return Taught(others, held["logits"].numpy(), held["validation"], held["coverage"])
+            return self._as_done(self._done[lesson], others, recording=recording)
         config = training_config(self._ground.params, epochs=epochs)
         classifier = self._ground.load_model(len(self._material.data.classes))
         run = ScoringRun(classifier, train.take(positions), None, config, pick_device())
@@ -91,7 +93,7 @@ class Teaching:
                 self._ground.lease.check(self._pace.progress())
                 if self._ground.checkpoints.due():
                     self._save(lesson, run, measured)
-            taught = self._look_back(run, classifier, others)
+            taught = self._look_back(run, classifier, others, recording=recording)
         except JobInterrupted:
             self._save(lesson, run, measured)
             raise
@@ -99,6 +101,7 @@ class Teaching:
             "logits": torch.from_numpy(taught.logits),
             "validation": taught.validation,
             "coverage": taught.coverage,
+            "sight": None if taught.sight is None else _of_validation(taught.sight),
         }
         self._save()
         return taught
@@ -126,9 +129,12 @@ class Teaching:
     def _record(self, signals: VisitSignals, positions: Ints) -> None:
         assert self._visits is not None
         visits = visits_of(signals, self._material.data.train, positions[signals.positions])
+        self._views.add(positions[signals.positions], signals.views)
         self._visits.add(self._turn - 1, visits, at=int(time.time()))
 
-    def _look_back(self, run: ScoringRun, classifier: LoadedClassifier, others: Ints) -> Taught:
+    def _look_back(
+        self, run: ScoringRun, classifier: LoadedClassifier, others: Ints, *, recording: bool
+    ) -> Taught:
         material, size = self._material, self._ground.params.per_device_train_batch_size
         validation, labels = material.validation, material.train.labels[others]
 
@@ -150,7 +156,16 @@ class Teaching:
             metrics = asdict(classification_metrics(tried, labels))
         sureness = temperature(tried.astype(np.float64), labels, TEMPERATURES)
         told = coverage_told(classifier, run.coverage)
-        return Taught(others, said * np.float32(sureness), metrics, told)
+        sight = Sight.at_the_end(run, material, self._views) if recording else None
+        return Taught(others, said * np.float32(sureness), metrics, told, sight)
+
+    def _as_done(self, held: dict[str, Any], others: Ints, *, recording: bool) -> Taught:
+        sight = None
+        if recording:
+            parts = held["sight"]
+            head = None if parts["head"] is None else parts["head"].numpy()
+            sight = Sight(self._views.views, unpacked(parts["validation"]), head)
+        return Taught(others, held["logits"].numpy(), held["validation"], held["coverage"], sight)
 
     # -- where it can go on --------------------------------------------------------------------------------
     def _resume(self) -> None:
@@ -160,6 +175,7 @@ class Teaching:
         self._done, self._left = held["done"], held["left"]
         if self._visits is not None:
             self._visits.load_state(held["visits"])
+        self._views.load_state(held["views"])
         self._pace.go_to(held["step"])
         self._before = held["seconds"]
         log.info("round resumes", round=self._turn, lesson=self._left.get("lesson"))
@@ -177,9 +193,16 @@ class Teaching:
             "done": self._done,
             "left": left if run is None else left | {"training": run.state_dict()},
             "visits": None if self._visits is None else self._visits.state(),
+            "views": self._views.state(),
             "step": self._pace.done,
             "seconds": self.seconds,
         }
         self._ground.checkpoints.write_if_there_is_room(
             TAUGHT, held, round=self._turn, lesson=lesson or "between"
         )
+
+
+def _of_validation(sight: Sight) -> dict[str, Any]:
+    """What a checkpoint keeps of it; the train samples' part is a book of its own."""
+    head = None if sight.head is None else torch.from_numpy(sight.head)
+    return {"validation": packed(sight.validation), "head": head}

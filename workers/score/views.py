@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -35,36 +36,47 @@ class ViewBook:
         self._views.hidden[positions] = views.hidden
         self._views.logits[positions] = views.logits
 
-    def state(self) -> dict[str, Any] | None:
-        if self._views is None:
-            return None
-        return {name: torch.from_numpy(values) for name, values in vars(self._views).items()}
+    def state(self) -> dict[str, torch.Tensor] | None:
+        return packed(self._views)
 
-    def load_state(self, state: dict[str, Any] | None) -> None:
-        if state is not None:
-            self._views = HeadViews(**{name: values.numpy() for name, values in state.items()})
+    def load_state(self, state: dict[str, torch.Tensor] | None) -> None:
+        self._views = unpacked(state)
 
     @property
     def views(self) -> HeadViews | None:
         return self._views
 
 
-def keep_explanation(
-    ground: Groundwork, material: Material, book: ViewBook | None = None, run: ScoringRun | None = None
-) -> None:
-    """Leaves what explanations are made of, and removes that of jobs whose sets are no longer kept.
+def packed(views: HeadViews | None) -> dict[str, torch.Tensor] | None:
+    """For a checkpoint; the tensors share the arrays' memory."""
+    return None if views is None else {name: torch.from_numpy(values) for name, values in vars(views).items()}
 
-    book, run: of the last training. A run without a book looks at the train samples, too; None of both where
-    no model has visited every sample.
-    """
-    tokens = None if material.validation is None else material.validation.tokens
-    validation = None if run is None or tokens is None else run.look(tokens)
-    train = None if book is None else book.views
-    if book is None and run is not None:
-        train = run.look(material.train.tokens)
-    samples = _samples(material, train, validation)
-    head = None if run is None else run.head_preconditioner()
-    when_there_is_room(ground.lease, lambda: Explanation(ground.results).write(samples, head))
+
+def unpacked(held: dict[str, torch.Tensor] | None) -> HeadViews | None:
+    return None if held is None else HeadViews(**{name: values.numpy() for name, values in held.items()})
+
+
+@dataclass(frozen=True)
+class Sight:
+    """How a model that has visited every train sample saw them, and how it sees the validation samples at its
+    end. head: of its last layer, see `ScoringRun.head_preconditioner`. None where there is no such thing."""
+
+    train: HeadViews | None
+    validation: HeadViews | None
+    head: NDArray[np.float32] | None
+
+    @classmethod
+    def at_the_end(cls, run: ScoringRun, material: Material, book: ViewBook | None) -> Sight:
+        """Without a book the run looks at the train samples, too."""
+        train = run.look(material.train.tokens) if book is None else book.views
+        validation = None if material.validation is None else run.look(material.validation.tokens)
+        return cls(train, validation, run.head_preconditioner())
+
+
+def keep_explanation(ground: Groundwork, material: Material, sight: Sight) -> None:
+    """Leaves what explanations are made of, and removes that of jobs whose sets are no longer kept."""
+    samples = _samples(material, sight.train, sight.validation)
+    when_there_is_room(ground.lease, lambda: Explanation(ground.results).write(samples, sight.head))
     kept = {version.job for version in ground.state.sets.versions(material.dataset)}
     ground.state.results.drop_explanations(material.dataset.uid, kept | {ground.claim.job.id})
 

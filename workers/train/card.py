@@ -8,8 +8,6 @@ from typing import Any
 
 from app.contracts import Job, Label
 
-METRICS = ("accuracy", "macro_f1", "ndcg@10", "mrr", "loss", "count")
-
 
 def model_card(job: Job, labels: Sequence[Label], result: Mapping[str, Any]) -> str:
     """Markdown, with the metadata that the hub reads."""
@@ -67,10 +65,15 @@ def _metrics(result: Mapping[str, Any]) -> str:
     splits = [name for name in ("validation", "test") if result[name] is not None]
     if not splits:
         return "There was no validation and no test split to evaluate it on.\n"
-    metrics = [name for name in METRICS if name in result[splits[0]]]
-    lines = [f"| split | {' | '.join(metrics)} |", "|---|" + "---|" * len(metrics)]
+    names = list(result[splits[0]])
+    lines = [f"| split | {' | '.join(names)} |", "|---|" + "---|" * len(names)]
     for split in splits:
-        values = (result[split][metric] for metric in metrics)
-        shown = (f"{value:.4f}" if isinstance(value, float) else str(value) for value in values)
-        lines.append(f"| {split} | {' | '.join(shown)} |")
+        shown = " | ".join(_shown(result[split][name]) for name in names)
+        lines.append(f"| {split} | {shown} |")
     return "\n".join(lines) + "\n"
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

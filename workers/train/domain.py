@@ -100,8 +100,8 @@ class DomainPretraining:
             "fresh_head": language.fresh_head,
             "texts": len(self._texts),
             "steps": course.step,
-            "first_loss": course.first_loss,
-            "last_loss": course.last_loss,
+            "first_loss": course.points[0]["loss"],
+            "last_loss": course.points[-1]["loss"],
             "seconds": round(course.seconds, 2),
         }
         return {"encoder": encoder_state(language.model), "told": told}

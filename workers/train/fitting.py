@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -24,35 +25,53 @@ from workers.score.recording import naming
 from workers.score.room import when_there_is_room
 
 FITTED = "fitted.pt"
+MOST_POINTS = 2_000
+"""Of the loss, kept beside those at the ends of epochs."""
 log = get_logger(__name__)
 
 
 @dataclass
 class Course:
     """How a training went. epochs: an entry each. loss_sum, samples: of the epoch that runs. step: the last
-    one that is done. first_loss, last_loss: of the first and of the last step."""
+    one that is done.
 
+    points: `step`, `loss` (mean since the point before), `learning_rate` and `time` (seconds since 1970). One
+    in `every` steps and at the end of an epoch, so that a long training keeps no more than a short one.
+    since_point: sum of losses and samples since the last.
+    """
+
+    every: int = 1
     epochs: list[dict[str, Any]] = field(default_factory=list)
     loss_sum: float = 0.0
     samples: int = 0
     step: int = 0
     seconds: float = 0.0
-    first_loss: float | None = None
-    last_loss: float | None = None
+    points: list[dict[str, float]] = field(default_factory=list)
+    since_point: tuple[float, int] = (0.0, 0)
 
     def add(self, result: StepResult[Losses]) -> None:
         self.step = result.step
-        self.first_loss = result.loss if self.first_loss is None else self.first_loss
-        self.last_loss = result.loss
         self.loss_sum += result.loss * len(result.signals)
         self.samples += len(result.signals)
+        self._add_point(result)
         if not result.epoch_ended:
             return
         validation = None if result.epoch_metrics is None else asdict(result.epoch_metrics)
-        told = {"epoch": result.epoch + 1, "train_loss": self.loss_sum / self.samples}
-        judged = {"validation": validation, "validation_loss": result.validation_loss}
-        self.epochs.append(told | judged)
+        mean = self.loss_sum / self.samples
+        ended = {"epoch": result.epoch + 1, "step": result.step}
+        judged = {"validation_loss": result.validation_loss}
+        self.epochs.append({**ended, "train_loss": mean, "validation": validation, **judged})
         self.loss_sum, self.samples = 0.0, 0
+
+    def _add_point(self, result: StepResult[Losses]) -> None:
+        loss_sum, samples = self.since_point
+        loss_sum, samples = loss_sum + result.loss * len(result.signals), samples + len(result.signals)
+        self.since_point = loss_sum, samples
+        if result.step % self.every and not result.epoch_ended:
+            return
+        told = {"loss": loss_sum / samples, "learning_rate": result.learning_rate, "time": time.time()}
+        self.points.append({"step": result.step, **told})
+        self.since_point = 0.0, 0
 
 
 class Fitting:
@@ -88,8 +107,11 @@ class Fitting:
 
     def _resume(self, run: FittingRun, name: str) -> Course:
         held = self._ground.checkpoints.read(FITTED)
+        if held is not None and "points" not in held["course"]:
+            log.warning("the checkpoint is of an older version; the training starts again")
+            held = None
         if held is None or held["name"] != name:
-            return Course()
+            return Course(every=math.ceil(run.total_steps / MOST_POINTS))
         run.load_state_dict(held["training"])
         log.info("training resumes", step=held["course"]["step"], of=run.total_steps, name=name)
         return Course(**held["course"])

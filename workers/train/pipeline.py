@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +18,38 @@ from app.contracts.expressions import read_set_expression
 from app.contracts.params import TrainParams
 from app.logs import get_logger
 from app.settings import Settings
+from app.store.results import MODEL
 from app.store.state import State
 from models.batching import LabelledTexts
 from models.encoders import LoadedClassifier
 from models.encoders.saving import save_classifier
-from models.evaluation import classification_metrics
 from models.losses.graded import require_order
-from models.relevance import ranked_by_expected_grade, ranking_means
 from models.training import FittingRun, pick_device
 from workers.ground import Ground
 from workers.lease import JobLease
+from workers.measuring import Measure, Metrics
+from workers.report.train import report_training
 from workers.score.configuration import training_config
 from workers.score.data import JobData, Rows
 from workers.score.pace import Pace
 from workers.score.room import when_there_is_room
 from workers.train.card import model_card
 from workers.train.domain import DomainPretraining
-from workers.train.fitting import Fitting, keep, predicted
+from workers.train.event_log import event_log, event_log_name
+from workers.train.fitting import Course, Fitting, keep, predicted
 from workers.train.subset import as_many, members, of_ids
 
 CHOSEN = "chosen.pt"
-MODEL = "model"
 log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What the model says of a split, (n, classes), and how good that is; `count`: of samples."""
+
+    rows: Rows
+    logits: NDArray[np.float32]
+    metrics: Metrics
 
 
 class TrainJob:
@@ -77,13 +88,16 @@ class TrainJob:
         run = FittingRun(classifier, train, validation, config, pick_device(), grades=data.grades)
         course = Fitting(ground, pace).go(run, rows)
         ground.phase("evaluating", step=pace.done, total=pace.total)
-        grades = data.grades if dataset.task is Task.RELEVANCE else None
+        measure = partial(Measure, classes=data.classes, by_query=dataset.task is Task.RELEVANCE)
+        validated = self._evaluated(run, classifier, data.validation, validation, measure)
+        tested = self._evaluated(run, classifier, data.test, test, measure)
         result = {
             "set": params.set,
             "set_version": params.version,
             "lineage": self._lineage(dataset),
             "labels": list(data.classes),
             "train_samples": len(rows),
+            "text_pairs": _with_pairs(rows),
             "skipped_unlabelled": data.skipped_unlabelled,
             "validation_source": data.validation_source,
             "data_version": version,
@@ -91,14 +105,19 @@ class TrainJob:
             "domain_pretraining": dict(adapted.told) if adapted else None,
             "epochs": course.epochs,
             "steps": course.step,
-            "validation": self._evaluated(run, classifier, validation, grades),
-            "test": self._evaluated(run, classifier, test, grades),
+            "validation": None if validated is None else validated.metrics,
+            "test": None if tested is None else tested.metrics,
             "seconds": round(course.seconds, 2),
         }
         ground.phase("saving", step=pace.done, total=pace.total)
         files = when_there_is_room(self._lease, lambda: self._save(classifier, data, result))
+        files += when_there_is_room(self._lease, lambda: self._keep_events(course, result))
+        result = {**result, "files": sorted(files)}
+        report_training(
+            ground, result, course.points, None if tested is None else (tested.rows, tested.logits)
+        )
         log.info("model stored", files=len(files), steps=course.step)
-        return {**result, "files": files}
+        return result
 
     def _chosen(self, dataset: Dataset, data: JobData) -> NDArray[np.int64]:
         """Kept by the first attempt: the version may be gone when a later one comes."""
@@ -129,17 +148,20 @@ class TrainJob:
         self,
         run: FittingRun,
         classifier: LoadedClassifier,
-        split: LabelledTexts | None,
-        grades: Sequence[float] | None,
-    ) -> dict[str, Any] | None:
-        """grades: where the classes are such, and what counts is the order within each query, too."""
-        if split is None or not len(split):
+        rows: Rows | None,
+        texts: LabelledTexts | None,
+        measure: Callable[[Rows], Measure],
+    ) -> Evaluated | None:
+        if rows is None or texts is None or not len(rows):
             return None
-        logits = predicted(self._ground, run, classifier, split.tokens)
-        metrics = asdict(classification_metrics(logits, split.labels))
-        if grades is None:
-            return metrics
-        return metrics | ranking_means(ranked_by_expected_grade(logits, split.labels, grades, split.codes))
+        logits = predicted(self._ground, run, classifier, texts.tokens)
+        return Evaluated(rows, logits, measure(rows).of(logits).metrics | {"count": len(rows)})
+
+    def _keep_events(self, course: Course, result: dict[str, Any]) -> list[str]:
+        """Writes what TensorBoard reads; its name. Bears repetition."""
+        name = event_log_name(self._ground.claim.job)
+        self._ground.results.write(name, event_log(course, result))
+        return [name]
 
     def _save(self, classifier: LoadedClassifier, data: JobData, result: dict[str, Any]) -> list[str]:
         """Writes the model's files; their names. Bears repetition."""
@@ -162,3 +184,10 @@ class TrainJob:
                     while chunk := source.read(2**20):
                         stream.write(chunk)
         return [f"{MODEL}/{path.relative_to(folder)}" for path in files]
+
+
+def _with_pairs(rows: Rows) -> str:
+    """Whether "all", "some" or "none" of them have a second text: predictions are to be asked for alike."""
+    if rows.text_pairs is None:
+        return "none"
+    return "some" if None in rows.text_pairs else "all"

@@ -7,7 +7,7 @@ from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app.api.dependencies import Service, ServiceDep
-from app.api.metrics import JOBS_WAITING, WORKERS
+from app.api.metrics import JOBS_WAITING, PREDICTIONS_WAITING, PREDICTORS, WORKERS
 from app.api.schemas import Health, Readiness
 from app.store.connections import TRANSIENT, answers
 from app.store.locations import writable
@@ -35,8 +35,11 @@ def metrics(service: ServiceDep) -> Response:
     try:
         JOBS_WAITING.set(service.state.jobs.waiting())
         WORKERS.set(service.state.jobs.workers())
+        PREDICTIONS_WAITING.set(service.state.predictions.waiting())
+        PREDICTORS.set(service.state.predictions.predictors())
     except TRANSIENT:
         WORKERS.set(0)
+        PREDICTORS.set(0)
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 

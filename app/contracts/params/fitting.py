@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from app.contracts.base import Count, Flag, Real, Strict, Text
 from app.contracts.expressions import FULL, OF_IDS, as_many_at_random, read_set_expression
 from app.contracts.params.training import TrainingParams
+from app.contracts.slices import GROUP_SIZE, LABEL, check_slice
 
 
 class DomainPretrainingParams(Strict):
@@ -132,6 +133,18 @@ class CompareParams(FittingParams):
         le=1,
         description="Differences of accuracy (NDCG@10 for `relevance`) up to this do not matter: `as_good`.",
     )
+    slices: list[Text] = Field(
+        default=[LABEL, GROUP_SIZE],
+        max_length=10,
+        description="What the test split is sliced by: `label`, `group_size` (test samples of a sample's "
+        "group), `meta.` and a field of the samples' meta (`meta.brand`). For `relevance` slices are of "
+        "queries, and not by label.",
+    )
+
+    @field_validator("slices")
+    @classmethod
+    def _known_slices(cls, slices: list[str]) -> list[str]:
+        return [check_slice(text) for text in dict.fromkeys(slices)]
 
     @field_validator("subsets")
     @classmethod

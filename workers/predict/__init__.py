@@ -1,0 +1,1 @@
+"""Answers to requests for predictions, by a process of its own."""

@@ -1,0 +1,84 @@
+"""From requests to answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from app.contracts.predictions import PredictionAnswer, PredictionError
+from app.errors import REMEDIES, GradSiftError
+from app.logs import get_logger, log_context
+from app.store.connections import REFUSED, TRANSIENT
+from app.store.prediction_queue import PredictionQueue, Taken
+from models.errors import ModelError
+from workers.predict.kept_models import KeptModels, Probabilities
+
+log = get_logger(__name__)
+
+
+class Unwanted(Exception):
+    """Nobody waits for any of it any more."""
+
+
+class Answering:
+    def __init__(self, queue: PredictionQueue, models: KeptModels) -> None:
+        self._queue = queue
+        self._models = models
+
+    def answer(self, taken: Taken) -> None:
+        """Answers each request for which a client still waits: with predictions, or with what went wrong.
+
+        Raises ConnectionError and its like: Redis stayed away. Its clients are told so by the API.
+        """
+        with log_context(job_id=taken.job):
+            for request_id, answer in self._answers(taken).items():
+                self._queue.answer(request_id, answer)
+
+    def _answers(self, taken: Taken) -> dict[str, PredictionAnswer]:
+        try:
+            return self._predictions(taken)
+        except Unwanted:
+            log.info("nobody waits for the predictions any more")
+            return {}
+        except (*TRANSIENT, REFUSED):
+            raise
+        except (GradSiftError, ModelError) as error:
+            log.warning("model cannot be used", code=error.code, detail=error.detail)
+            told = PredictionError(error.code, error.detail, error.remedy)
+        except Exception as error:
+            log.exception("prediction failed unexpectedly")
+            code = "internal_error"
+            told = PredictionError(code, f"{type(error).__name__}: {error}"[:2000], REMEDIES[code])
+        return dict.fromkeys(taken.requests, PredictionAnswer(error=told))
+
+    def _predictions(self, taken: Taken) -> dict[str, PredictionAnswer]:
+        model = self._models.get(taken.job)
+        wanted = self._wanted([*taken.requests])
+        requests = [taken.requests[request_id] for request_id in wanted]
+        probabilities = model.probabilities(
+            [text for one in requests for text in one.texts],
+            [pair for one in requests for pair in one.pairs],
+            on_batch=lambda: self._wanted(wanted),
+        )
+        ends = np.cumsum([len(one.texts) for one in requests])
+        parts = np.split(probabilities, ends[:-1])
+        return {one: _answer(part) for one, part in zip(wanted, parts, strict=True)}
+
+    def _wanted(self, request_ids: Sequence[str]) -> list[str]:
+        """Raises Unwanted where there are none left."""
+        wanted = self._queue.wanted(request_ids)
+        if not wanted:
+            raise Unwanted
+        return wanted
+
+
+def _answer(probabilities: Probabilities) -> PredictionAnswer:
+    """Of one request: (n, classes)."""
+    faulty = np.flatnonzero(~np.isfinite(probabilities).all(axis=1))
+    if not len(faulty):
+        return PredictionAnswer(probabilities.tolist())
+    code = "non_finite_score"
+    detail = f"the model has no finite probability for the text at position {faulty[0]} (from 0)"
+    remedy = "Train again with a lower learning rate, and name that job."
+    return PredictionAnswer(error=PredictionError(code, detail, remedy))

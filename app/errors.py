@@ -55,6 +55,7 @@ REMEDIES: dict[str, str] = {
     "webhook_unavailable": "Leave `webhook` out and poll the job or read its events.",
     "dataset_empty": "Send labelled train samples before the job.",
     "too_few_classes": "A model needs at least two labels to tell apart; send samples of another label.",
+    "loss_needs_grades": "Use cross_entropy, or send the samples to a dataset of task relevance.",
     "job_finished": "The job has ended already; its state does not change any more.",
     "worker_lost": "Its worker died several times; look into the worker's log (often: out of memory).",
     "internal_error": "Report it with the request id; the log holds the cause.",

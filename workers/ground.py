@@ -10,8 +10,9 @@ from app.store.artifacts import ArtifactStore
 from app.store.model_places import find_model
 from app.store.state import State
 from models.batching import LabelledTexts, tokenize
-from models.encoders import LoadedClassifier, load_classifier
+from models.encoders import LoadedClassifier, LoadedModel, load_classifier
 from models.encoders.adapters import LoraSettings, add_lora
+from models.encoders.language import EncoderState, LoadedLanguageModel, adopt_encoder, load_language_model
 from workers.lease import JobLease
 from workers.score.checkpoint import Checkpoints
 from workers.score.data import JobData, Rows, load_job_data
@@ -34,8 +35,13 @@ class Ground:
         fraction = 0.98 if total else 0.0
         self.lease.check(Progress(phase=phase, step=step, total_steps=total, fraction=fraction))
 
-    def load_model(self, classes: int, *, seed: int | None = None) -> LoadedClassifier:
-        """Anew, with what is drawn for it (a head, adapters) by this seed, or by the job's."""
+    def load_model(
+        self, classes: int, *, seed: int | None = None, encoder: EncoderState | None = None
+    ) -> LoadedClassifier:
+        """Anew, with what is drawn for it (a head, adapters) by this seed, or by the job's.
+
+        encoder: in place of the one in the files.
+        """
         seed = self.params.seed if seed is None else seed
         place = find_model(self.claim.job.model, self.settings)
         classifier = load_classifier(
@@ -45,10 +51,21 @@ class Ground:
             config_overrides=self.params.model_config_,
             local_files_only=place.local,
         )
+        if encoder is not None:
+            adopt_encoder(classifier.model, encoder)
         if self.params.peft is not None:
             adapters = LoraSettings(**self.params.peft.model_dump(exclude={"method"}))
             add_lora(classifier.model, adapters, seed=seed)
         return classifier
+
+    def load_language_model(self) -> LoadedLanguageModel:
+        place = find_model(self.claim.job.model, self.settings)
+        return load_language_model(
+            place.source,
+            seed=self.params.seed,
+            config_overrides=self.params.model_config_,
+            local_files_only=place.local,
+        )
 
     def read(self, dataset: Dataset) -> tuple[int, JobData]:
         """The version of the samples that the job works on, the same for every attempt, and its rows."""
@@ -61,12 +78,12 @@ class Ground:
             raise NotFound("unknown_dataset", "the dataset was deleted while the job waited")
         return dataset
 
-    def tokenized(self, classifier: LoadedClassifier, rows: Rows) -> LabelledTexts:
+    def tokenized(self, model: LoadedModel, rows: Rows) -> LabelledTexts:
         tokens = tokenize(
-            classifier.tokenizer,
+            model.tokenizer,
             rows.texts,
             rows.text_pairs,
-            classifier.clamp_length(self.params.max_length),
+            model.clamp_length(self.params.max_length),
             on_chunk=lambda _: self.lease.check(),
         )
-        return LabelledTexts(tokens, rows.labels)
+        return LabelledTexts(tokens, rows.labels, rows.queries)

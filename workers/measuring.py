@@ -51,9 +51,9 @@ class Measure:
         """(n,) which of a model's `values` each sample is part of; −1: its query has nothing relevant."""
         if not self.by_query:
             return np.arange(len(self.rows))
-        kept = np.unique(self._queries[self._grades[self.rows.labels] > 0])
-        places = np.searchsorted(kept, self._queries)
-        return np.where(np.isin(self._queries, kept), places, -1)
+        kept = np.unique(self.rows.queries[self._grades[self.rows.labels] > 0])
+        places = np.searchsorted(kept, self.rows.queries)
+        return np.where(np.isin(self.rows.queries, kept), places, -1)
 
     def of(self, logits: NDArray[np.float32]) -> Measured:
         """logits: (n, classes). Raises ModelError where one is not finite."""
@@ -83,15 +83,8 @@ class Measure:
     def _ranked(self, logits: NDArray[np.float32]) -> RankingMetrics:
         """By the grade that the model expects, Σ p · grade."""
         expected = softmax(logits.astype(np.float64), axis=1) @ self._grades
-        return ranking_metrics(expected, self._grades[self.rows.labels], self._queries, CUT_OFFS)
+        return ranking_metrics(expected, self._grades[self.rows.labels], self.rows.queries, CUT_OFFS)
 
     @property
     def _grades(self) -> Floats:
         return np.array([float(label) for label in self.classes])
-
-    @cached_property
-    def _queries(self) -> Ints:
-        """(n,) codes; a sample without a group is a query of its own."""
-        codes: dict[str | int, int] = {}
-        named = (index if group is None else group for index, group in enumerate(self.rows.groups))
-        return np.array([codes.setdefault(name, len(codes)) for name in named], dtype=np.int64)

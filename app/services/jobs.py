@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from app.contracts import Dataset, Job, JobKind, JobState
+from app.contracts import Dataset, Job, JobKind, JobState, Task
 from app.contracts.expressions import of_version, read_set_expression
-from app.contracts.params import CompareParams, JobParams, TrainParams
+from app.contracts.params import CompareParams, FittingParams, JobParams, TrainParams
 from app.errors import Conflict, Invalid
 from app.services.cursors import Position, decode_cursor, encode_cursor
 from app.services.datasets import train_counts
@@ -50,6 +50,7 @@ def create_job(
         raise Invalid("webhook_unavailable", "this version of the service calls no webhooks")
     dataset = state.datasets.get(dataset_name)
     check_model_name(model, settings)
+    _refuse_loss_of_grades(dataset, params)
     _refuse_untrainable(train_counts(state, dataset), dataset_name)
     # The uid, not the name: a dataset that was deleted and made again is another one.
     request = json.dumps([dataset.uid, kind, model, params.model_dump(mode="json")], sort_keys=True)
@@ -137,6 +138,15 @@ def _versioned(state: State, dataset: Dataset, text: str) -> str:
         return text
     version = state.sets.version(dataset, expression.version).version
     return of_version(text, version) if expression.version is None else text
+
+
+def _refuse_loss_of_grades(dataset: Dataset, params: JobParams) -> None:
+    loss = params.loss if isinstance(params, FittingParams) else "cross_entropy"
+    if loss != "cross_entropy" and dataset.task is not Task.RELEVANCE:
+        raise Invalid(
+            "loss_needs_grades",
+            f"loss {loss} is of grades; dataset {dataset.name!r} of task {dataset.task.value} has none",
+        )
 
 
 def _refuse_untrainable(counts: Mapping[str, int], dataset: str) -> None:

@@ -65,18 +65,30 @@ class TokenizedTexts:
 
 @dataclass(frozen=True)
 class LabelledTexts:
-    """tokens of n texts and their class indices, labels: (n,) int64."""
+    """tokens of n texts and their class indices, labels: (n,) int64.
+
+    queries: (n,) int64 codes of the queries that they belong to, None where there are none.
+    """
 
     tokens: TokenizedTexts
     labels: IntArray
+    queries: IntArray | None = None
 
     def __post_init__(self) -> None:
         if len(self.tokens) != len(self.labels):
             raise ValueError(f"{len(self.tokens)} texts but {len(self.labels)} labels")
+        if self.queries is not None and len(self.queries) != len(self.labels):
+            raise ValueError(f"{len(self.labels)} labels but {len(self.queries)} queries")
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def codes(self) -> IntArray:
+        """(n,) of the queries; without any, each sample is one of its own."""
+        return np.arange(len(self)) if self.queries is None else self.queries
+
     def take(self, indices: IntArray) -> LabelledTexts:
         """The samples at `indices` (m,), in that order."""
-        return LabelledTexts(self.tokens.take(indices), self.labels[indices])
+        queries = None if self.queries is None else self.queries[indices]
+        return LabelledTexts(self.tokens.take(indices), self.labels[indices], queries)

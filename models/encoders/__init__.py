@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.encoders.loading import LoadedClassifier, load_classifier, trainable_signature
+from models.encoders.loading import LoadedClassifier, LoadedModel, load_classifier, trainable_signature
 from models.encoders.revision import folder_revision
 
-__all__ = ["LoadedClassifier", "folder_revision", "load_classifier", "trainable_signature"]
+__all__ = ["LoadedClassifier", "LoadedModel", "folder_revision", "load_classifier", "trainable_signature"]

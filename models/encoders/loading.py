@@ -30,8 +30,8 @@ _NO_LIMIT = 10**9
 
 
 @dataclass(frozen=True)
-class LoadedClassifier:
-    """A classifier in float32 on the CPU, its tokenizer, and which one it is.
+class LoadedModel:
+    """A model in float32 on the CPU, its tokenizer, and which one it is.
 
     revision: 16 hex digits over the files of a folder, or the commit hash of a hub model.
     """
@@ -54,6 +54,11 @@ class LoadedClassifier:
         """`max_length`, or less where the model cannot read that much."""
         limit = self.token_limit
         return max_length if limit is None else min(max_length, limit)
+
+
+@dataclass(frozen=True)
+class LoadedClassifier(LoadedModel):
+    """One of sequences."""
 
 
 def load_classifier(
@@ -80,20 +85,14 @@ def load_classifier(
             "Send samples of at least two different labels.",
         )
     with quiet_transformers(), named_failures(source):
-        config = AutoConfig.from_pretrained(
-            source, revision=revision or "main", local_files_only=local_files_only, trust_remote_code=False
-        )
-        apply_config_overrides(config, config_overrides)
+        config, shared = read_config(source, revision, config_overrides, local_files_only)
         if config.num_labels != num_labels:
             config.num_labels = num_labels
         config.problem_type = "single_label_classification"
-        commit = getattr(config, "_commit_hash", None) or revision or "main"
-        shared = {"revision": commit, "local_files_only": local_files_only, "trust_remote_code": False}
-        model, info = _load_model(source, config, seed, shared)
-        _require_complete(model, info, overridden=bool(config_overrides))
-        tokenizer = _load_tokenizer(source, model, shared)
-    folder = Path(source)
-    return LoadedClassifier(model, tokenizer, folder_revision(folder) if folder.is_dir() else commit)
+        model, info = read_weights(AutoModelForSequenceClassification, source, config, seed, shared)
+        require_complete(model, info, overridden=bool(config_overrides))
+        tokenizer = load_tokenizer(source, model, shared)
+    return LoadedClassifier(model, tokenizer, revision_of(source, shared))
 
 
 def trainable_signature(model: torch.nn.Module) -> str:
@@ -102,12 +101,30 @@ def trainable_signature(model: torch.nn.Module) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
-def _load_model(
-    source: str, config: PreTrainedConfig, seed: int, shared: Mapping[str, Any]
+def read_config(
+    source: str, revision: str | None, overrides: Mapping[str, object], local_files_only: bool
+) -> tuple[PreTrainedConfig, dict[str, Any]]:
+    """The config with its overrides, and how everything else of the same revision is read."""
+    config = AutoConfig.from_pretrained(
+        source, revision=revision or "main", local_files_only=local_files_only, trust_remote_code=False
+    )
+    apply_config_overrides(config, overrides)
+    commit = getattr(config, "_commit_hash", None) or revision or "main"
+    return config, {"revision": commit, "local_files_only": local_files_only, "trust_remote_code": False}
+
+
+def revision_of(source: str, shared: Mapping[str, Any]) -> str:
+    folder = Path(source)
+    return folder_revision(folder) if folder.is_dir() else str(shared["revision"])
+
+
+def read_weights(
+    kind: Any, source: str, config: PreTrainedConfig, seed: int, shared: Mapping[str, Any]
 ) -> tuple[PreTrainedModel, Mapping[str, Any]]:
+    """A model of this kind (an Auto class of transformers); what the files do not hold is drawn by seed."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model, info = AutoModelForSequenceClassification.from_pretrained(
+        model, info = kind.from_pretrained(
             source,
             config=config,
             use_safetensors=True,
@@ -121,7 +138,7 @@ def _load_model(
     return model, info
 
 
-def _require_complete(model: PreTrainedModel, info: Mapping[str, Any], *, overridden: bool) -> None:
+def require_complete(model: PreTrainedModel, info: Mapping[str, Any], *, overridden: bool) -> None:
     """Refuse weights of the encoder itself that were drawn at random instead of read."""
     mismatched = {str(key[0]) for key in info["mismatched_keys"]}
     absent = {str(key) for key in info["missing_keys"] if "pooler" not in str(key)}
@@ -139,9 +156,7 @@ def _require_complete(model: PreTrainedModel, info: Mapping[str, Any], *, overri
     )
 
 
-def _load_tokenizer(
-    source: str, model: PreTrainedModel, shared: Mapping[str, Any]
-) -> PreTrainedTokenizerBase:
+def load_tokenizer(source: str, model: PreTrainedModel, shared: Mapping[str, Any]) -> PreTrainedTokenizerBase:
     """The tokenizer, with a padding token on both sides of the interface.
 
     transformers makes a tokenizer of special tokens only where the vocabulary is missing: that one

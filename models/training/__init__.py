@@ -6,6 +6,7 @@ from models.training.config import TrainingConfig
 from models.training.fitting import FittingRun
 from models.training.loop import StepResult
 from models.training.precision import pick_device
+from models.training.pretraining import PretrainingRun
 from models.training.run import ScoringRun
 
-__all__ = ["FittingRun", "ScoringRun", "StepResult", "TrainingConfig", "pick_device"]
+__all__ = ["FittingRun", "PretrainingRun", "ScoringRun", "StepResult", "TrainingConfig", "pick_device"]

@@ -51,8 +51,13 @@ def _require_known_indices(model: PreTrainedModel, data: LabelledTexts) -> None:
             "Load the classifier with as many classes as there are labels.",
             positions=unknown.tolist(),
         )
+    require_known_tokens(model, int(data.tokens.ids.max()) + 1)
+
+
+def require_known_tokens(model: PreTrainedModel, tokens: int) -> None:
+    """Raise ModelError `tokenizer_mismatch` unless the model has embeddings for so many."""
     table = model.get_input_embeddings()
-    if isinstance(table, torch.nn.Embedding) and int(data.tokens.ids.max()) >= table.num_embeddings:
+    if isinstance(table, torch.nn.Embedding) and tokens > table.num_embeddings:
         raise ModelError(
             "tokenizer_mismatch",
             f"The tokenizer gives token ids that the model's {table.num_embeddings} embeddings do not have.",
@@ -98,6 +103,6 @@ def require_same_run(here: Mapping[str, str], checkpoint: Mapping[str, str]) -> 
 
 def _data_hash(data: LabelledTexts) -> str:
     digest = hashlib.sha256()
-    for array in (data.tokens.ids, data.tokens.offsets, data.tokens.type_ids, data.labels):
+    for array in (data.tokens.ids, data.tokens.offsets, data.tokens.type_ids, data.labels, data.queries):
         digest.update(b"|" if array is None else np.ascontiguousarray(array).tobytes() + b"|")
     return digest.hexdigest()

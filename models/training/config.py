@@ -6,7 +6,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from models.batching import count_query_batches
+from models.batching.texts import IntArray
 from models.errors import ModelError
+from models.losses import BY_QUERY, CROSS_ENTROPY, LOSSES
 
 OPTIMIZERS = ("adamw_torch", "adafactor")
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup")
@@ -24,7 +27,8 @@ class TrainingConfig:
     caller that tokenizes. alignment_steps: every how many steps the validation direction is taken anew,
     from alignment_samples samples; None, or no validation split: no alignment. projection_dim: numbers kept
     of each visit's gradient by a random projection; None: none. max_steps: optimiser steps in place of those
-    of num_train_epochs. load_best_model_at_end: by the validation loss after each epoch.
+    of num_train_epochs. load_best_model_at_end: by the validation loss after each epoch. loss: what a
+    FittingRun minimises; a ScoringRun knows cross-entropy alone.
     Raises ModelError `invalid_training_config` that names every fault.
     """
 
@@ -49,11 +53,29 @@ class TrainingConfig:
     max_steps: int | None = None
     label_smoothing_factor: float = 0.0
     load_best_model_at_end: bool = False
+    loss: str = CROSS_ENTROPY
 
-    def steps_per_epoch(self, samples: int) -> int:
-        """Optimiser steps of one pass over so many samples; the last may have fewer micro-batches."""
-        batches = -(-samples // self.per_device_train_batch_size)
+    @property
+    def by_query(self) -> bool:
+        """Whether batches hold queries whole."""
+        return self.loss in BY_QUERY
+
+    def steps_per_epoch(self, samples: int, queries: IntArray | None = None) -> int:
+        """Optimiser steps of one pass over so many samples; the last may have fewer micro-batches.
+
+        queries: (samples,) codes; a loss by query needs them.
+        """
+        size = self.per_device_train_batch_size
+        batches = -(-samples // size)
+        if self.by_query:
+            if queries is None:
+                raise ValueError(f"how many steps {self.loss} takes depends on the queries")
+            batches = count_query_batches(queries, size)
         return -(-batches // self.gradient_accumulation_steps)
+
+    def total_steps(self, samples: int, queries: IntArray | None = None) -> int:
+        """Of all epochs, or `max_steps`."""
+        return self.max_steps or self.num_train_epochs * self.steps_per_epoch(samples, queries)
 
     def __post_init__(self) -> None:
         faults = [*self._whole_number_faults(), *self._number_faults(), *self._choice_faults()]
@@ -103,6 +125,12 @@ class TrainingConfig:
             yield f"lr_scheduler_type must be one of {', '.join(SCHEDULES)}, not {self.lr_scheduler_type!r}"
         if self.bf16 and self.fp16:
             yield "bf16 and fp16 exclude each other"
+        if self.loss not in LOSSES:
+            yield f"loss must be one of {', '.join(LOSSES)}, not {self.loss!r}"
+        elif self.loss != CROSS_ENTROPY and self.label_smoothing_factor:
+            yield f"label_smoothing_factor is of cross_entropy, not of {self.loss}"
+        if self.by_query and self.per_device_train_batch_size == 1:
+            yield f"{self.loss} learns from samples of one batch: per_device_train_batch_size must be over 1"
 
 
 def _is_number(value: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from models.batching import LabelledTexts
+from models.encoders import LoadedModel
 from models.errors import ModelError
+from models.losses import CROSS_ENTROPY, GradedLoss
+from models.losses.graded import require_order
+from models.training.config import TrainingConfig
 from models.training.loop import Batches, StepResult, TrainingRun
 from models.training.randomness import seeded_randomness
 
@@ -31,9 +36,28 @@ class FittingRun(TrainingRun[Losses]):
     """Fine-tunes a classifier without a look at single samples, as the same batches and steps do.
 
     With `load_best_model_at_end` the model ends as it was after the epoch with the lowest validation loss.
+    grades: the classes' values; a loss other than cross-entropy needs them. Raises ModelError
+    `loss_needs_grades`, and `nothing_to_rank` for a loss by query without a query of two grades.
     """
 
     _best: dict[str, torch.Tensor] | None = None
+
+    def __init__(
+        self,
+        classifier: LoadedModel,
+        train: LabelledTexts,
+        validation: LabelledTexts | None,
+        config: TrainingConfig,
+        device: torch.device,
+        *,
+        grades: Sequence[float] = (),
+    ) -> None:
+        require_order(config.loss, train.labels, train.queries)
+        if config.loss != CROSS_ENTROPY:
+            self._graded = GradedLoss(config.loss, grades)
+        super().__init__(classifier, train, validation, config, device)
+        if self._graded is not None:
+            self._identity["grades"] = repr(self._graded.grades)
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"best": self._best}
@@ -48,13 +72,17 @@ class FittingRun(TrainingRun[Losses]):
         found: list[torch.Tensor] = []
         for place, batch in enumerate(micro_batches):
             with seeded_randomness(self._device, self._config.seed, step, place):
-                _, losses, _ = self._forward(data, batch)
+                losses = self._batch_losses(data, batch)
                 (losses * weight).sum().backward()
             found.append(losses.detach())
         gradients = [p.grad for p in self._model.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         of = torch.cat(found).cpu().numpy()
         return Losses(np.concatenate(micro_batches), of, bool(torch.isfinite(norm)))
+
+    def _batch_losses(self, data: LabelledTexts, batch: NDArray[np.int64]) -> torch.Tensor:
+        """(batch,) in float32, whose mean over the step is what trains."""
+        return self._forward(data, batch)[1]
 
     def _losses(self, signals: Losses) -> NDArray[np.float32]:
         return signals.of
@@ -77,7 +105,7 @@ class FittingRun(TrainingRun[Losses]):
         best_before = self._stopping.best_loss
         closed = super()._close_epoch(result)
         if self._config.load_best_model_at_end and closed.epoch_metrics is not None:
-            if closed.epoch_metrics.loss < best_before:
+            if self._stopping.best_loss < best_before:
                 self._best = {name: one.clone() for name, one in self._model.state_dict().items()}
             if self.finished and self._best is not None:
                 self._model.load_state_dict(self._best)

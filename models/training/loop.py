@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from models.batching import Collator, LabelledTexts, epoch_batches
-from models.encoders import LoadedClassifier
-from models.evaluation import EvaluationMetrics, evaluate
+from models.batching import Collator, LabelledTexts, epoch_batches, query_batches
+from models.encoders import LoadedModel
+from models.evaluation import EvaluationMetrics, classification_metrics, predict_logits
+from models.losses import GradedLoss
 from models.training.checks import require_same_run, require_trainable_data, run_identity
 from models.training.config import TrainingConfig
 from models.training.optimizer import build_optimizer, learning_rate_at
@@ -33,6 +34,7 @@ class StepResult(Generic[S]):
 
     loss: mean over the step's samples, before the update, as are the signals. epoch_metrics: of the
     validation split, at the last step of an epoch, None elsewhere and without a validation split.
+    validation_loss: of the kind that trains, by which early stopping and the best epoch are judged.
     """
 
     step: int
@@ -42,6 +44,7 @@ class StepResult(Generic[S]):
     signals: S
     epoch_ended: bool = False
     epoch_metrics: EvaluationMetrics | None = None
+    validation_loss: float | None = None
 
 
 class TrainingRun(ABC, Generic[S]):
@@ -56,9 +59,12 @@ class TrainingRun(ABC, Generic[S]):
     stay as they are. Raises ModelError where the data or the precision do not fit.
     """
 
+    _graded: GradedLoss | None = None
+    """None: cross-entropy."""
+
     def __init__(
         self,
-        classifier: LoadedClassifier,
+        classifier: LoadedModel,
         train: LabelledTexts,
         validation: LabelledTexts | None,
         config: TrainingConfig,
@@ -67,16 +73,18 @@ class TrainingRun(ABC, Generic[S]):
         self._autocast_dtype = autocast_dtype(config, device)
         self._validation = validation if validation is not None and len(validation) > 0 else None
         self._model = classifier.model
-        require_trainable_data(self._model, train, self._validation, config)
-        self._model.to(device)  # type: ignore[arg-type]
         self._train = train
         self._config = config
+        self._require_trainable()
+        self._model.to(device)  # type: ignore[arg-type]
         self._device = device
         self._collator = Collator.for_model(self._model)
         self._optimizer = build_optimizer(self._model, config)
         self._loss_scale = LossScale.for_dtype(self._autocast_dtype)
         self._stopping = EarlyStopping(config.early_stopping_patience)
         self._identity = run_identity(self._model, train, self._validation, config)
+        self._steps_per_epoch = config.steps_per_epoch(len(train), train.queries)
+        self._total_steps = config.max_steps or config.num_train_epochs * self._steps_per_epoch
         self._step = 0
         self._epoch = 0
         self._step_in_epoch = 0
@@ -93,12 +101,12 @@ class TrainingRun(ABC, Generic[S]):
 
     @property
     def steps_per_epoch(self) -> int:
-        return self._config.steps_per_epoch(len(self._train))
+        return self._steps_per_epoch
 
     @property
     def total_steps(self) -> int:
         """Steps of all epochs, or `max_steps`; early stopping may end the run before."""
-        return self._config.max_steps or self.steps_per_epoch * self._config.num_train_epochs
+        return self._total_steps
 
     @property
     def finished(self) -> bool:
@@ -152,6 +160,10 @@ class TrainingRun(ABC, Generic[S]):
         self._step_in_epoch = int(position["step_in_epoch"])
         self._stopped_early = bool(position["stopped_early"])
 
+    def _require_trainable(self) -> None:
+        """Raises ModelError unless the splits can train and evaluate the model."""
+        require_trainable_data(self._model, self._train, self._validation, self._config)
+
     @contextmanager
     def _in_epoch(self) -> Iterator[None]:
         """Around the steps of an epoch."""
@@ -176,12 +188,12 @@ class TrainingRun(ABC, Generic[S]):
     def _epoch_plan(self) -> list[Batches]:
         """The micro-batches of each step of the current epoch."""
         config = self._config
-        batches = epoch_batches(
-            self._train.tokens.lengths,
-            config.per_device_train_batch_size,
-            seed=config.seed,
-            epoch=self._epoch,
-        )
+        batch_size, drawn = config.per_device_train_batch_size, {"seed": config.seed, "epoch": self._epoch}
+        if config.by_query:
+            assert self._train.queries is not None
+            batches = query_batches(self._train.queries, batch_size, **drawn)
+        else:
+            batches = epoch_batches(self._train.tokens.lengths, batch_size, **drawn)
         size = config.gradient_accumulation_steps
         return [batches[start : start + size] for start in range(0, len(batches), size)]
 
@@ -209,12 +221,25 @@ class TrainingRun(ABC, Generic[S]):
         """Logits (batch, classes), unreduced losses (batch,) in float32 and labels (batch,)."""
         inputs = self._collator.collate(data.tokens, batch, self._device)
         labels = torch.from_numpy(data.labels[batch]).to(self._device)
+        logits = self._read(inputs)
+        return logits, self._sample_losses(logits.float(), labels, data, batch), labels
+
+    def _read(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The model's logits, in the precision that it trains in."""
         enabled = self._autocast_dtype is not None
         with torch.autocast(self._device.type, dtype=self._autocast_dtype, enabled=enabled):
             logits: torch.Tensor = self._model(**inputs).logits
+        return logits
+
+    def _sample_losses(
+        self, logits: torch.Tensor, labels: torch.Tensor, data: LabelledTexts, batch: NDArray[np.int64]
+    ) -> torch.Tensor:
+        """(batch,), whose mean over the step is what trains."""
+        if self._graded is not None:
+            queries = torch.from_numpy(data.codes[batch]).to(self._device)
+            return self._graded(logits, labels, queries)
         smoothing = self._config.label_smoothing_factor
-        losses = functional.cross_entropy(logits.float(), labels, reduction="none", label_smoothing=smoothing)
-        return logits, losses, labels
+        return functional.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
 
     def _update(self, learning_rate: float) -> None:
         """Undo the loss scale, clip and step."""
@@ -235,11 +260,15 @@ class TrainingRun(ABC, Generic[S]):
         self._step_in_epoch = 0
         if self._validation is None:
             return replace(result, epoch_ended=True)
-        metrics = evaluate(
+        logits = predict_logits(
             self._model,
-            self._validation,
+            self._validation.tokens,
             batch_size=self._config.per_device_eval_batch_size,
             autocast_dtype=self._autocast_dtype,
         )
-        self._stopped_early = self._stopping.should_stop(metrics.loss)
-        return replace(result, epoch_ended=True, epoch_metrics=metrics)
+        labels = self._validation.labels
+        metrics = classification_metrics(logits, labels)
+        graded = self._graded
+        loss = metrics.loss if graded is None else graded.mean(logits, labels, self._validation.codes)
+        self._stopped_early = self._stopping.should_stop(loss)
+        return replace(result, epoch_ended=True, epoch_metrics=metrics, validation_loss=loss)

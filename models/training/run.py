@@ -14,6 +14,7 @@ from models.batching import LabelledTexts, TokenizedTexts, length_sorted_batches
 from models.encoders import LoadedClassifier
 from models.encoders.head import HeadReader, HeadTensors, HeadViews, with_bias_column
 from models.gradients import GradientObserver, ParameterCoverage, SeededProjection, adam_preconditioner
+from models.losses import CROSS_ENTROPY
 from models.reading import outputs_by_batch
 from models.signals import FreeSignals, VisitSignals, free_signals
 from models.training.checks import require_finite
@@ -42,6 +43,8 @@ class ScoringRun(TrainingRun[VisitSignals]):
         config: TrainingConfig,
         device: torch.device,
     ) -> None:
+        if config.loss != CROSS_ENTROPY:
+            raise ValueError(f"samples are scored by cross_entropy, not by {config.loss}")
         super().__init__(classifier, train, validation, config, device)
         self._direction = self._validation_direction()
         dim = config.projection_dim

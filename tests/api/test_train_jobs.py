@@ -96,3 +96,27 @@ def test_the_same_request_is_the_same_job_though_a_version_came_between(ready: A
     again = job(ready, key, set="core").json()
     assert (again["id"], again["params"]["version"]) == (first["id"], 1)
     assert job(ready, set="core").json()["params"]["version"] == 2
+
+
+def test_losses_of_grades_are_for_datasets_with_grades(ready: Api) -> None:
+    assert job(ready, set="full").json()["params"]["loss"] == "cross_entropy"
+    refused = job(ready, set="full", loss="pairwise")
+    assert code(refused, 422) == "loss_needs_grades"
+    assert "pairwise" in refused.json()["detail"]
+    ready.put("graded", task="relevance")
+    rows = ({"id": str(i), "text": "t", "label": i % 2, "group": "q"} for i in range(4))
+    ready.post(*rows, name="graded")
+    body: dict[str, Any] = {
+        "dataset": "graded",
+        "kind": "train",
+        "params": {"set": "full", "loss": "listwise"},
+    }
+    sent = ready.http.post("/v1/jobs", json=body)
+    assert sent.json()["params"]["loss"] == "listwise"
+    alone = {"loss": "listwise", "per_device_train_batch_size": 1}
+    for wrong in ({"loss": "hinge"}, {"loss": "mse", "label_smoothing_factor": 0.1}, alone):
+        asked = body | {"params": {"set": "full", **wrong}}
+        assert code(ready.http.post("/v1/jobs", json=asked), 422) == "invalid_request"
+    for kind in ("score", "grow"):
+        asked = {"dataset": "graded", "kind": kind, "params": {"loss": "mse"}}
+        assert code(ready.http.post("/v1/jobs", json=asked), 422) == "invalid_request"

@@ -19,6 +19,7 @@ from app.logs import get_logger
 from app.settings import Settings
 from app.store.state import State
 from models.batching import LabelledTexts
+from models.encoders.language import EncoderState
 from models.training import FittingRun, pick_device
 from workers.compare.plan import Trained, Training, named_members, trainings
 from workers.compare.results import compared
@@ -31,6 +32,7 @@ from workers.report.keeping import job_and_result, keep_report
 from workers.score.data import JobData
 from workers.score.pace import Pace
 from workers.score.room import when_there_is_room
+from workers.train.domain import DomainPretraining
 from workers.train.fitting import Fitting, keep, predicted
 
 NAMED = "named.pt"
@@ -50,6 +52,7 @@ class CompareJob:
         self._lease = lease
         self._params = CompareParams.model_validate(lease.claim.job.params)
         self._ground = Ground(state, settings, lease, self._params)
+        self._encoder: EncoderState | None = None
 
     def run(self) -> dict[str, Any]:
         """The job's `result`.
@@ -71,7 +74,10 @@ class CompareJob:
         classifier = ground.load_model(len(data.classes))
         ground.phase("tokenizing")
         train, test = ground.tokenized(classifier, data.train), ground.tokenized(classifier, data.test)
-        pace = Pace(0, sum(training.steps for training in plan))
+        domain = DomainPretraining.asked_for(ground, params, dataset, version, data)
+        pace = Pace(0, sum(training.steps for training in plan) + (domain.steps if domain else 0))
+        adapted = domain.adapted(pace) if domain else None
+        self._encoder = adapted.encoder if adapted else None
         ended = [
             self._trained(number, training, data, train, test, pace, of=len(plan))
             for number, training in enumerate(plan, 1)
@@ -80,12 +86,13 @@ class CompareJob:
         result = {
             "data_version": version,
             "model_revision": classifier.revision,
+            "domain_pretraining": dict(adapted.told) if adapted else None,
             "labels": list(data.classes),
             "train_samples": len(data.train),
             "test_samples": len(data.test),
             "skipped_unlabelled": data.skipped_unlabelled,
             **compared(ended, measure, slices, params, self._lease.check),
-            "steps": pace.done,
+            "steps": sum(training.steps for training in plan),
             "seconds": round(sum(one.seconds for one in ended), 2),
             "files": [PREDICTIONS],
         }
@@ -121,9 +128,9 @@ class CompareJob:
         if held is None:
             pace.phase = f"training {number} of {of}: {training.subset}"
             began = time.monotonic()
-            classifier = self._ground.load_model(len(data.classes), seed=training.seed)
+            classifier = self._ground.load_model(len(data.classes), seed=training.seed, encoder=self._encoder)
             mine, rows = train.take(training.positions), data.train.take(training.positions)
-            run = FittingRun(classifier, mine, None, training.config, pick_device())
+            run = FittingRun(classifier, mine, None, training.config, pick_device(), grades=data.grades)
             course = Fitting(self._ground, pace).go(run, rows, name=file)
             logits = predicted(self._ground, run, classifier, test.tokens)
             loss = course.epochs[-1]["train_loss"]

@@ -12,6 +12,7 @@ from app.contracts import Dataset
 from app.contracts.expressions import read_set_expression
 from app.contracts.params import CompareParams
 from app.store.state import State
+from models.losses.graded import require_order
 from models.training import TrainingConfig
 from workers.score.configuration import training_config, with_seed
 from workers.score.data import Rows
@@ -49,18 +50,21 @@ def named_members(
 
 
 def trainings(named: Mapping[str, Ints], train: Rows, params: CompareParams) -> list[Training]:
-    """Seed by seed, so that a job that breaks off has compared something."""
+    """Seed by seed, so that a job that breaks off has compared something.
+
+    Raises ModelError `nothing_to_rank` where the loss would find nothing to learn in one of them.
+    """
     config = training_config(params)
     steps = params.max_steps
     if steps is None and params.equal == "steps":
-        largest = max(len(positions) for positions in named.values())
-        steps = config.num_train_epochs * config.steps_per_epoch(largest)
+        steps = max(config.total_steps(len(one), train.queries[one]) for one in named.values())
     planned = []
     for number in range(params.seeds):
         mine = with_seed(config, number, max_steps=steps)
         for subset, positions in named.items():
             if read_set_expression(subset).random:
                 positions = as_many(train, positions, mine.seed)
-            own = mine.num_train_epochs * mine.steps_per_epoch(len(positions))
-            planned.append(Training(subset, mine.seed, positions, mine, steps or own))
+            require_order(config.loss, train.labels[positions], train.queries[positions])
+            own = mine.total_steps(len(positions), train.queries[positions])
+            planned.append(Training(subset, mine.seed, positions, mine, own))
     return planned

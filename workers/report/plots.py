@@ -195,15 +195,15 @@ def training_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
 
 
 def loss_by_step(points: Sequence[Mapping[str, Any]], epochs: Sequence[Mapping[str, Any]]) -> str:
-    """points: `step`, `loss`. epochs: `step` of their ends, and `validation` (or None)."""
+    """points: `step`, `loss`. epochs: `step` of their ends, and `validation_loss` (or None)."""
     drawn: list[str] = []
     with _axes(6.4, 3.2, drawn) as axes:
         few = ".-" if len(points) <= 60 else "-"
         axes.plot(
             [one["step"] for one in points], [one["loss"] for one in points], few, color=PLAIN, label="train"
         )
-        if all(one["validation"] is not None for one in epochs):
-            losses = [one["validation"]["loss"] for one in epochs]
+        losses = [one["validation_loss"] for one in epochs]
+        if None not in losses:
             axes.plot([one["step"] for one in epochs], losses, "s--", color=SETS["edge"], label="validation")
         axes.set_xlabel("step")
         axes.set_ylabel("loss")

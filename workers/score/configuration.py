@@ -28,7 +28,7 @@ def training_config(params: TrainingParams, *, epochs: int | None = None) -> Tra
         max_length=params.max_length,
     )
     if isinstance(params, CompareParams):
-        return replace(config, label_smoothing_factor=params.label_smoothing_factor)
+        return replace(config, loss=params.loss, label_smoothing_factor=params.label_smoothing_factor)
     if isinstance(params, TrainParams):
         return replace(
             config,
@@ -36,6 +36,7 @@ def training_config(params: TrainingParams, *, epochs: int | None = None) -> Tra
             max_steps=params.max_steps,
             label_smoothing_factor=params.label_smoothing_factor,
             load_best_model_at_end=params.load_best_model_at_end,
+            loss=params.loss,
         )
     if not isinstance(params, ScoreParams):
         return config

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +35,13 @@ class Rows:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @cached_property
+    def queries(self) -> NDArray[np.int64]:
+        """(n,) codes of the groups; a sample without one is a query of its own."""
+        codes: dict[str | int, int] = {}
+        named = (index if group is None else group for index, group in enumerate(self.groups))
+        return np.array([codes.setdefault(name, len(codes)) for name in named], dtype=np.int64)
+
     def take(self, positions: NDArray[np.int64]) -> Rows:
         chosen = positions.tolist()
         return Rows(
@@ -58,6 +66,12 @@ class JobData:
     skipped_unlabelled: int
     test: Rows | None = None
 
+    @property
+    def grades(self) -> tuple[float, ...]:
+        """The labels where they are all numbers, else none."""
+        numbers = tuple(float(label) for label in self.classes if not isinstance(label, str))
+        return numbers if len(numbers) == len(self.classes) else ()
+
 
 def load_job_data(state: State, dataset: Dataset, version: int, params: TrainingParams) -> JobData:
     """Reads the labelled rows of a version, and fixes the labels if none are fixed.
@@ -68,10 +82,7 @@ def load_job_data(state: State, dataset: Dataset, version: int, params: Training
     Raises:
         JobFailed: there is nothing to train on, or only one label.
     """
-    table = pa.Table.from_batches(
-        list(state.samples.scan(dataset, version, COLUMNS)),
-        schema=state.samples.table(dataset, version).to_table(columns=list(COLUMNS), limit=0).schema,
-    ).sort_by("ordinal")
+    table = _table(state, dataset, version)
     classes = dataset.labels or _fix_labels(state, dataset, _labels_of(table))
     index_of = {StoredLabel.of(label).text: index for index, label in enumerate(classes)}
     labels = np.array([index_of.get(text, -1) for text in table["label"].to_pylist()], dtype=np.int64)
@@ -92,6 +103,15 @@ def load_job_data(state: State, dataset: Dataset, version: int, params: Training
     return JobData(left, cut, "cut", classes, skipped, test)
 
 
+def load_train_texts(state: State, dataset: Dataset, version: int, *, held_out: Rows | None) -> Rows:
+    """The rows of the train split, labelled or not, but those that are held out of it; labels are all -1."""
+    table = _table(state, dataset, version)
+    wanted = np.array(table["split"].to_pylist(), dtype=object) == "train"
+    if held_out is not None:
+        wanted &= ~np.isin(table["ordinal"].to_numpy(), held_out.ordinals)
+    return _rows(table, np.full(len(table), -1, dtype=np.int64), np.flatnonzero(wanted))
+
+
 def require_what_the_policy_needs(params: SortingParams, data: JobData) -> None:
     """Raises JobFailed `no_validation`: there is none, or none that the client sent and may be trusted."""
     if isinstance(params, GrowParams) and data.validation is None:
@@ -106,6 +126,13 @@ def require_what_the_policy_needs(params: SortingParams, data: JobData) -> None:
             "trusted_validation is set, but the dataset has no labelled samples in its validation split",
             remedy="Send some with split validation, or leave trusted_validation out.",
         )
+
+
+def _table(state: State, dataset: Dataset, version: int) -> pa.Table:
+    return pa.Table.from_batches(
+        list(state.samples.scan(dataset, version, COLUMNS)),
+        schema=state.samples.table(dataset, version).to_table(columns=list(COLUMNS), limit=0).schema,
+    ).sort_by("ordinal")
 
 
 def _fix_labels(state: State, dataset: Dataset, labels: tuple[Label, ...]) -> tuple[Label, ...]:

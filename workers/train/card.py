@@ -28,7 +28,7 @@ fine-tuned by GradSift from `{job.model}` (revision `{result["model_revision"]}`
 | job | `{job.id}` |
 | dataset | `{job.dataset}`, version {result["data_version"]} of its samples |
 | trained on | {result["train_samples"]} samples: `{job.params["set"]}`{_of(result)} |
-| steps | {result["steps"]} |
+| steps | {result["steps"]} |{_pretrained(result)}
 
 {_metrics(result)}
 ```python
@@ -51,6 +51,14 @@ def _of(result: Mapping[str, Any]) -> str:
     if result["set_version"] is None:
         return ""
     return f" of set version {result['set_version']}, lineage `{result['lineage']}`"
+
+
+def _pretrained(result: Mapping[str, Any]) -> str:
+    told = result["domain_pretraining"]
+    if told is None:
+        return ""
+    kind = f"{told['objective']} language modelling"
+    return f"\n| before that | {told['steps']} steps of {kind} on {told['texts']} texts of the dataset |"
 
 
 def _metrics(result: Mapping[str, Any]) -> str:

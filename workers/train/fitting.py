@@ -59,7 +59,8 @@ class Course:
         validation = None if result.epoch_metrics is None else asdict(result.epoch_metrics)
         mean = self.loss_sum / self.samples
         ended = {"epoch": result.epoch + 1, "step": result.step}
-        self.epochs.append({**ended, "train_loss": mean, "validation": validation})
+        judged = {"validation_loss": result.validation_loss}
+        self.epochs.append({**ended, "train_loss": mean, "validation": validation, **judged})
         self.loss_sum, self.samples = 0.0, 0
 
     def _add_point(self, result: StepResult[Losses]) -> None:

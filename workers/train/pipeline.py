@@ -23,6 +23,7 @@ from app.store.state import State
 from models.batching import LabelledTexts
 from models.encoders import LoadedClassifier
 from models.encoders.saving import save_classifier
+from models.losses.graded import require_order
 from models.training import FittingRun, pick_device
 from workers.ground import Ground
 from workers.lease import JobLease
@@ -33,6 +34,7 @@ from workers.score.data import JobData, Rows
 from workers.score.pace import Pace
 from workers.score.room import when_there_is_room
 from workers.train.card import model_card
+from workers.train.domain import DomainPretraining
 from workers.train.event_log import event_log, event_log_name
 from workers.train.fitting import Course, Fitting, keep, predicted
 from workers.train.subset import as_many, members, of_ids
@@ -71,15 +73,21 @@ class TrainJob:
         dataset = ground.dataset()
         version, data = ground.read(dataset)
         rows = data.train.take(self._chosen(dataset, data))
+        config = training_config(params)
+        require_order(config.loss, rows.labels, rows.queries)
         classifier = ground.load_model(len(data.classes))
         ground.phase("tokenizing")
         train = ground.tokenized(classifier, rows)
         validation = None if data.validation is None else ground.tokenized(classifier, data.validation)
         test = None if data.test is None else ground.tokenized(classifier, data.test)
-        run = FittingRun(classifier, train, validation, training_config(params), pick_device())
-        pace = Pace(0, run.total_steps)
+        domain = DomainPretraining.asked_for(ground, params, dataset, version, data)
+        pace = Pace(0, config.total_steps(len(rows), rows.queries) + (domain.steps if domain else 0))
+        adapted = domain.adapted(pace) if domain else None
+        if adapted is not None:
+            classifier = ground.load_model(len(data.classes), encoder=adapted.encoder)
+        run = FittingRun(classifier, train, validation, config, pick_device(), grades=data.grades)
         course = Fitting(ground, pace).go(run, rows)
-        ground.phase("evaluating", step=course.step, total=run.total_steps)
+        ground.phase("evaluating", step=pace.done, total=pace.total)
         measure = partial(Measure, classes=data.classes, by_query=dataset.task is Task.RELEVANCE)
         validated = self._evaluated(run, classifier, data.validation, validation, measure)
         tested = self._evaluated(run, classifier, data.test, test, measure)
@@ -94,13 +102,14 @@ class TrainJob:
             "validation_source": data.validation_source,
             "data_version": version,
             "model_revision": classifier.revision,
+            "domain_pretraining": dict(adapted.told) if adapted else None,
             "epochs": course.epochs,
             "steps": course.step,
             "validation": None if validated is None else validated.metrics,
             "test": None if tested is None else tested.metrics,
             "seconds": round(course.seconds, 2),
         }
-        ground.phase("saving", step=course.step, total=run.total_steps)
+        ground.phase("saving", step=pace.done, total=pace.total)
         files = when_there_is_room(self._lease, lambda: self._save(classifier, data, result))
         files += when_there_is_room(self._lease, lambda: self._keep_events(course, result))
         result = {**result, "files": sorted(files)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.contracts.params.fitting import CompareParams, TrainParams
+from app.contracts.params.fitting import CompareParams, DomainPretrainingParams, FittingParams, TrainParams
 from app.contracts.params.sorting import GrowParams, ScoreParams, SortingParams
 from app.contracts.params.training import PeftParams, TrainingParams
 
@@ -14,6 +14,8 @@ __all__ = [
     "SortingParams",
     "ScoreParams",
     "GrowParams",
+    "DomainPretrainingParams",
+    "FittingParams",
     "TrainParams",
     "CompareParams",
     "JobParams",

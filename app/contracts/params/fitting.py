@@ -6,13 +6,52 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from app.contracts.base import Count, Flag, Real, Text
+from app.contracts.base import Count, Flag, Real, Strict, Text
 from app.contracts.expressions import FULL, OF_IDS, as_many_at_random, read_set_expression
 from app.contracts.params.training import TrainingParams
 from app.contracts.slices import GROUP_SIZE, LABEL, check_slice
 
 
-class TrainParams(TrainingParams):
+class DomainPretrainingParams(Strict):
+    """Language modelling on the dataset's own texts, before the labels are learned from."""
+
+    num_train_epochs: Count = Field(default=1, ge=1, le=1000)
+    max_steps: Count | None = Field(
+        default=None, ge=1, le=10**9, description="Optimiser steps, in place of those of `num_train_epochs`."
+    )
+    learning_rate: Real = Field(default=5e-5, ge=0, le=1)
+    mlm_probability: Real = Field(
+        default=0.15, gt=0, le=1, description="Share of the tokens to fill in; a GPT says every next one."
+    )
+
+
+class FittingParams(TrainingParams):
+    """What every kind of job that trains on sets may be told, too."""
+
+    loss: Literal["cross_entropy", "ordinal", "mse", "pairwise", "listwise"] = Field(
+        default="cross_entropy",
+        description="What training minimises. All but `cross_entropy` are for datasets of task `relevance`: "
+        "`ordinal` and `mse` of each sample's grade, `pairwise` and `listwise` of the order within a query "
+        "(`group`).",
+    )
+    label_smoothing_factor: Real = Field(default=0.0, ge=0, lt=1, description="Of `cross_entropy` only.")
+
+    domain_pretraining: DomainPretrainingParams | None = Field(
+        default=None,
+        description="Train the encoder first as a language model, on all texts of the train split, labelled "
+        "or not; null: not. Batch sizes, schedule and precision are the job's own.",
+    )
+
+    @model_validator(mode="after")
+    def _fits_its_loss(self) -> Self:
+        if self.label_smoothing_factor and self.loss != "cross_entropy":
+            raise ValueError(f"loss {self.loss} has no labels to smooth: leave label_smoothing_factor out")
+        if self.loss in ("pairwise", "listwise") and self.per_device_train_batch_size == 1:
+            raise ValueError(f"{self.loss} compares samples of a batch: per_device_train_batch_size is 1")
+        return self
+
+
+class TrainParams(FittingParams):
     """Parameters of a `train` job."""
 
     set: Text = Field(
@@ -34,7 +73,6 @@ class TrainParams(TrainingParams):
     max_steps: Count | None = Field(
         default=None, ge=1, le=10**9, description="Optimiser steps, in place of those of `num_train_epochs`."
     )
-    label_smoothing_factor: Real = Field(default=0.0, ge=0, lt=1)
     early_stopping_patience: Count | None = Field(
         default=None, ge=1, le=1000, description="Epochs without a better validation loss; null: off."
     )
@@ -67,7 +105,7 @@ class TrainParams(TrainingParams):
         return self
 
 
-class CompareParams(TrainingParams):
+class CompareParams(FittingParams):
     """Parameters of a `compare` job."""
 
     subsets: list[Text] = Field(
@@ -89,7 +127,6 @@ class CompareParams(TrainingParams):
     max_steps: Count | None = Field(
         default=None, ge=1, le=10**9, description="Optimiser steps of each training."
     )
-    label_smoothing_factor: Real = Field(default=0.0, ge=0, lt=1)
     margin: Real = Field(
         default=0.01,
         ge=0,

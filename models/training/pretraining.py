@@ -57,7 +57,7 @@ class PretrainingRun(FittingRun):
 
     def _batch_losses(self, data: LabelledTexts, batch: NDArray[np.int64]) -> torch.Tensor:
         inputs = self._collator.collate(data.tokens, batch)
-        lengths = torch.from_numpy(data.tokens.lengths[batch])
+        lengths = torch.from_numpy(data.tokens.lengths_of(batch))
         targets = inputs["input_ids"].clone()
         wanted = torch.arange(targets.shape[1]) < lengths[:, None]
         if self._masking is not None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from app.contracts import Dataset, Progress
-from app.contracts.params import TrainingParams
+from app.contracts.params import FittingPeftParams, TrainingParams
 from app.errors import NotFound
 from app.settings import Settings
 from app.store.artifacts import ArtifactStore
@@ -12,6 +14,7 @@ from app.store.state import State
 from models.batching import LabelledTexts, tokenize
 from models.encoders import LoadedClassifier, LoadedModel, load_classifier
 from models.encoders.adapters import LoraSettings, add_lora
+from models.encoders.adaptive_ranks import AdaLoraSettings, add_adalora
 from models.encoders.language import EncoderState, LoadedLanguageModel, adopt_encoder, load_language_model
 from workers.lease import JobLease
 from workers.score.checkpoint import Checkpoints
@@ -53,10 +56,19 @@ class Ground:
         )
         if encoder is not None:
             adopt_encoder(classifier.model, encoder)
-        if self.params.peft is not None:
-            adapters = LoraSettings(**self.params.peft.model_dump(exclude={"method"}))
-            add_lora(classifier.model, adapters, seed=seed)
-        return classifier
+        return self._with_adapters(classifier, seed)
+
+    def _with_adapters(self, classifier: LoadedClassifier, seed: int) -> LoadedClassifier:
+        given = self.params.peft
+        if given is None:
+            return classifier
+        shared = LoraSettings(given.r, given.lora_alpha, given.lora_dropout, given.target_modules)
+        if not isinstance(given, FittingPeftParams) or given.method == "lora":
+            add_lora(classifier.model, shared, seed=seed)
+            return classifier
+        adaptive = AdaLoraSettings.of(shared, init_r=given.init_r, orth_reg_weight=given.orth_reg_weight)
+        add_adalora(classifier.model, adaptive, seed=seed)
+        return replace(classifier, adaptive=adaptive)
 
     def load_language_model(self) -> LoadedLanguageModel:
         place = find_model(self.claim.job.model, self.settings)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
+from peft import LoraConfig, PeftConfig, inject_adapter_in_model
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -35,6 +35,11 @@ def add_lora(model: PreTrainedModel, settings: LoraSettings, *, seed: int) -> No
         lora_dropout=settings.lora_dropout,
         target_modules=None if settings.target_modules is None else list(settings.target_modules),
     )
+    put_in(model, config, seed=seed)
+
+
+def put_in(model: PreTrainedModel, config: PeftConfig, *, seed: int) -> None:
+    """Adapters of any kind that stand beside the model's own modules. Raises ModelError `invalid_peft`."""
     for parameter in model.base_model.parameters():
         parameter.requires_grad = False
     head = [name for name, parameter in model.named_parameters() if parameter.requires_grad]

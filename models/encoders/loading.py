@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,6 +19,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from models.encoders.adaptive_ranks import AdaLoraSettings
 from models.encoders.failures import LOAD_FAILURES, named_failures, no_tokenizer, quiet_transformers
 from models.encoders.overrides import apply_config_overrides, invalid_model_config
 from models.encoders.revision import folder_revision
@@ -33,12 +34,14 @@ _NO_LIMIT = 10**9
 class LoadedModel:
     """A model in float32 on the CPU, its tokenizer, and which one it is.
 
-    revision: 16 hex digits over the files of a folder, or the commit hash of a hub model.
+    revision: 16 hex digits over the files of a folder, or the commit hash of a hub model. adaptive: how the
+    ranks of its adapters are to fall in training, where they are.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     revision: str
+    adaptive: AdaLoraSettings | None = field(default=None, kw_only=True)
 
     @property
     def token_limit(self) -> int | None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from models.batching import LabelledTexts
 from models.encoders import LoadedModel
+from models.encoders.adaptive_ranks import RankAllocation
 from models.errors import ModelError
 from models.losses import CROSS_ENTROPY, GradedLoss
 from models.losses.graded import require_order
@@ -41,6 +42,7 @@ class FittingRun(TrainingRun[Losses]):
     """
 
     _best: dict[str, torch.Tensor] | None = None
+    _ranks: RankAllocation | None = None
 
     def __init__(
         self,
@@ -58,13 +60,19 @@ class FittingRun(TrainingRun[Losses]):
         super().__init__(classifier, train, validation, config, device)
         if self._graded is not None:
             self._identity["grades"] = repr(self._graded.grades)
+        if classifier.adaptive is not None:
+            self._ranks = RankAllocation(self._model, classifier.adaptive, self.total_steps)
+            self._identity["ranks"] = repr(classifier.adaptive)
 
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"best": self._best}
+        ranks = None if self._ranks is None else self._ranks.state_dict()
+        return super().state_dict() | {"best": self._best, "ranks": ranks}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self._best = state["best"]
+        if self._ranks is not None:
+            self._ranks.load_state_dict(state["ranks"])
 
     def _accumulate(self, data: LabelledTexts, micro_batches: Batches, step: int) -> Losses:
         weight = self._loss_scale.factor / sum(len(batch) for batch in micro_batches)
@@ -75,6 +83,8 @@ class FittingRun(TrainingRun[Losses]):
                 losses = self._batch_losses(data, batch)
                 (losses * weight).sum().backward()
             found.append(losses.detach())
+        if self._ranks is not None:
+            (self._ranks.penalty() * self._loss_scale.factor).backward()
         gradients = [p.grad for p in self._model.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         of = torch.cat(found).cpu().numpy()
@@ -83,6 +93,11 @@ class FittingRun(TrainingRun[Losses]):
     def _batch_losses(self, data: LabelledTexts, batch: NDArray[np.int64]) -> torch.Tensor:
         """(batch,) in float32, whose mean over the step is what trains."""
         return self._forward(data, batch)[1]
+
+    def _update(self, learning_rate: float) -> None:
+        super()._update(learning_rate)
+        if self._ranks is not None:
+            self._ranks.after_step(self._step + 1)
 
     def _losses(self, signals: Losses) -> NDArray[np.float32]:
         return signals.of

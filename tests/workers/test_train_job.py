@@ -147,9 +147,10 @@ def test_the_model_loads_by_transformers_alone_and_does_as_reported(bench: Bench
     assert config["id2label"] == {"0": "0", "1": "1"}
 
 
-def test_adapters_leave_a_whole_model(bench: Bench, make_rows: MakeRows) -> None:
+@pytest.mark.parametrize("method", ["lora", "adalora"])
+def test_adapters_leave_a_whole_model(bench: Bench, make_rows: MakeRows, method: str) -> None:
     bench.dataset(with_test(make_rows(24), 4))
-    job = train(bench, set="full", peft={"r": 4}, num_train_epochs=1)
+    job = train(bench, set="full", peft={"method": method, "r": 4}, num_train_epochs=1)
     assert result_of(job)["test"]["count"] == 4
     weights = files_of(bench, job)["model/model.safetensors"]
     assert b"lora" not in weights

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from app.contracts.params.fitting import CompareParams, DomainPretrainingParams, FittingParams, TrainParams
 from app.contracts.params.sorting import GrowParams, ScoreParams, SortingParams
-from app.contracts.params.training import PeftParams, TrainingParams
+from app.contracts.params.training import FittingPeftParams, PeftParams, TrainingParams
 
 JobParams = ScoreParams | GrowParams | TrainParams | CompareParams
 
 __all__ = [
     "TrainingParams",
     "PeftParams",
+    "FittingPeftParams",
     "SortingParams",
     "ScoreParams",
     "GrowParams",

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from app.contracts.base import Count, Flag, Real, Strict, Text
 from app.contracts.expressions import FULL, OF_IDS, as_many_at_random, read_set_expression
-from app.contracts.params.training import TrainingParams
+from app.contracts.params.training import FittingPeftParams, TrainingParams
 from app.contracts.slices import GROUP_SIZE, LABEL, check_slice
 
 
@@ -28,6 +28,9 @@ class DomainPretrainingParams(Strict):
 class FittingParams(TrainingParams):
     """What every kind of job that trains on sets may be told, too."""
 
+    peft: FittingPeftParams | None = Field(
+        default=None, description="Train adapters and the head alone; null: all parameters."
+    )
     loss: Literal["cross_entropy", "ordinal", "mse", "pairwise", "listwise"] = Field(
         default="cross_entropy",
         description="What training minimises. All but `cross_entropy` are for datasets of task `relevance`: "

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from app.contracts.base import Count, Flag, Real
-from app.contracts.params.training import TrainingParams
+from app.contracts.params.training import PeftParams, TrainingParams
 
 POLICIES_WITH_SHARE = ("seed", "ccs")
 DEFAULT_NOISE_FRACTION = 0.1
@@ -17,6 +17,9 @@ class SortingParams(TrainingParams):
     """What every kind of job that sorts samples into sets may be told, too."""
 
     optim: Literal["adamw_torch"] = "adamw_torch"
+    peft: PeftParams | None = Field(
+        default=None, description="Train adapters and the head alone; null: all parameters."
+    )
     policy: Literal["robust", "seed", "top_k", "ccs", "random"] = Field(
         default="robust",
         description="How samples are sorted into sets. `robust`: wrong labels out, the core spread over the "

@@ -9,16 +9,47 @@ from pydantic import ConfigDict, Field, model_validator
 from app.contracts.base import ConfigValue, Count, Flag, Real, Strict, Text
 
 
-class PeftParams(Strict):
+class AdapterParams(Strict):
     """Adapters instead of the whole model. Names are those of peft's `LoraConfig`."""
 
-    method: Literal["lora"] = "lora"
     r: Count = Field(default=8, ge=1, le=1024)
     lora_alpha: Real = Field(default=16, gt=0, le=65536)
     lora_dropout: Real = Field(default=0, ge=0, lt=1)
     target_modules: list[Text] | None = Field(
         default=None, min_length=1, max_length=100, description="Ends of module names; null: peft's choice."
     )
+
+
+class PeftParams(AdapterParams):
+    """Of jobs that measure single samples."""
+
+    method: Literal["lora"] = "lora"
+
+
+class FittingPeftParams(AdapterParams):
+    """Of other jobs: also `adalora`, adapters whose ranks go to where they matter."""
+
+    method: Literal["lora", "adalora"] = "lora"
+    r: Count = Field(
+        default=8, ge=1, le=1024, description="Rank; of `adalora` on average and in the end (`target_r`)."
+    )
+    init_r: Count | None = Field(
+        default=None,
+        ge=2,
+        le=2048,
+        description="`adalora`: rank to begin with; null: 1.5 times `r`.",
+    )
+    orth_reg_weight: Real | None = Field(
+        default=None, ge=0, le=1000, description="`adalora`: null: 0.5, as in peft."
+    )
+
+    @model_validator(mode="after")
+    def _of_its_method(self) -> Self:
+        if self.method != "adalora" and not (self.init_r is None and self.orth_reg_weight is None):
+            raise ValueError("init_r and orth_reg_weight are of method adalora")
+        if self.init_r is not None and self.init_r <= self.r:
+            raise ValueError("init_r must be over r: ranks fall")
+        return self
 
 
 class TrainingParams(Strict):
@@ -43,7 +74,7 @@ class TrainingParams(Strict):
         alias="model_config",
         description='Overrides of the model\'s config, such as `{"num_hidden_layers": 2}`.',
     )
-    peft: PeftParams | None = Field(
+    peft: FittingPeftParams | PeftParams | None = Field(
         default=None, description="Train adapters and the head alone; null: all parameters."
     )
     validation_fraction: Real | None = Field(

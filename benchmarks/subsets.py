@@ -72,20 +72,20 @@ def _shopping(row: Mapping[str, str]) -> Sample:
 
 
 _READERS = {"demo": _review, "home_depot": _search, "shopping_zh": _shopping}
-_TRAINING = {"learning_rate": 1e-4, "per_device_train_batch_size": 32}
+_TRAINING = {"num_train_epochs": 2, "per_device_train_batch_size": 32}
 SUBJECTS = [
     Subject(
-        "demo", "", "demo", "classification", list(LABELS.values()), 1_700, 800,
-        {**_TRAINING, "num_train_epochs": 2, "max_length": 48, "model_config": {"num_hidden_layers": 2}},
-    ),
-    Subject(
-        "home_depot", "home_depot_relevance.csv.gz", "minilm-l6", "relevance", [0, 1, 2], 1_500, 1_000,
-        {**_TRAINING, "num_train_epochs": 2, "max_length": 32, "model_config": {"num_hidden_layers": 3}},
+        "demo", "", "demo", "classification", list(LABELS.values()), 1_200, 1_000,
+        {**_TRAINING, "learning_rate": 5e-4, "max_length": 32, "model_config": {"num_hidden_layers": 2}},
     ),
     Subject(
         "shopping_zh", "online_shopping_zh.csv.gz", "me5-small-zh-en", "classification", ["0", "1"],
-        1_200, 800,
-        {**_TRAINING, "num_train_epochs": 2, "max_length": 40, "model_config": {"num_hidden_layers": 4}},
+        1_200, 1_000,
+        {**_TRAINING, "learning_rate": 3e-4, "max_length": 32, "model_config": {"num_hidden_layers": 4}},
+    ),
+    Subject(
+        "home_depot", "home_depot_relevance.csv.gz", "minilm-l6", "relevance", [0, 1, 2], 1_200, 1_000,
+        {**_TRAINING, "learning_rate": 3e-4, "max_length": 24, "model_config": {"num_hidden_layers": 3}},
     ),
 ]  # fmt: skip
 

@@ -70,7 +70,9 @@ def test_every_subset_has_its_control_and_as_many_steps(bench: Bench) -> None:
     pairs = [(one["subset"], one["baseline"]) for one in result["comparisons"]]
     assert pairs[:2] == [("core@1", "random:core@1"), ("core+edge@1", "random:core+edge@1")]
     assert pairs[2:] == [(text, "full") for text in job.params["subsets"][1:]]
-    assert result["verdict"] == [one["verdict"] for one in result["comparisons"]]
+    verdicts = [one["verdict"] for one in result["comparisons"]]
+    assert result["verdict"][-len(verdicts) :] == verdicts
+    assert result["without_a_model"]["value"] == 0.5
     assert (result["metric"], result["test_samples"]) == ("accuracy", TEST)
     for one in result["subsets"]:
         accuracies = [run["accuracy"] for run in one["runs"]]
@@ -185,5 +187,16 @@ def test_one_seed_decides_nothing(bench: Bench) -> None:
     prepared(bench)
     result = result_of(compare(bench, seeds=1, equal="epochs"))
     assert {one["outcome"] for one in result["comparisons"]} == {"unclear"}
-    assert all("one seed, which decides nothing" in sentence for sentence in result["verdict"])
+    assert all("one seed, which decides nothing" in one["verdict"] for one in result["comparisons"])
     assert {one["subset"]: one["steps"] for one in result["subsets"]}["core@1"] == 12
+
+
+@pytest.mark.parametrize("task", [Task.CLASSIFICATION, Task.RELEVANCE])
+def test_models_that_have_learned_nothing_are_no_evidence(bench: Bench, task: Task) -> None:
+    rows = graded() if task is Task.RELEVANCE else with_test(reviews_with_slips()[:60], 20)
+    bench.dataset(rows, task=task)
+    result = result_of(compare(bench, subsets=["full"], learning_rate=0.0))
+    told = result["without_a_model"]
+    assert told["unlearned"] == ["full"]
+    assert (told["label"] is None) is (task is Task.RELEVANCE)
+    assert result["verdict"][0].startswith("No model is surely better than ")

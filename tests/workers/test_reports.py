@@ -165,7 +165,7 @@ def test_the_same_data_gives_the_same_plot() -> None:
     for draw in (
         lambda: histogram_by_set(values, sets),
         lambda: data_map(values, values, sets),
-        lambda: learning_curve([point, {**point, "random": True, "low": None}], "accuracy"),
+        lambda: learning_curve([point, {**point, "random": True, "low": None}], "accuracy", 0.5),
         lambda: confusion([[3, 1], [0, 0]], ["中", "<b>"]),
     ):
         assert draw() == draw()

@@ -10,16 +10,13 @@ import pytest
 from app.contracts import Job, JobState
 from tests.workers.conftest import Bench, Row
 from tests.workers.test_resume import die_after
+from tests.workers.test_train_job import with_test
 from workers.runner import run_claimed
 from workers.score.book import ScoreBook
 
 MakeRows = Callable[[int], list[Row]]
 KEPT: dict[str, Any] = {"policy": "seed", "num_train_epochs": 1, "keep_model": True}
 AGAIN: dict[str, Any] = {"policy": "seed", "num_train_epochs": 2, "update": True}
-
-
-def with_test(rows: list[Row]) -> list[Row]:
-    return [*rows[:-20], *({**row, "split": "test"} for row in rows[-20:])]
 
 
 def result_of(job: Job) -> dict[str, Any]:
@@ -33,7 +30,7 @@ def visits(bench: Bench, ids: list[str]) -> list[int]:
 
 
 def test_only_new_and_changed_samples_are_scored(bench: Bench, make_rows: MakeRows) -> None:
-    rows = with_test(make_rows(80))
+    rows = with_test(make_rows(80), 20)
     dataset = bench.dataset([*rows[:40], *rows[60:]])
     first = bench.run(**KEPT, core_fraction=0.5, noise_fraction=0.0)
     bench.send(dataset, [*rows[40:60], {**rows[0], "text": "a changed text, rough and bad"}])
@@ -84,7 +81,7 @@ def test_a_killed_update_ends_as_an_undisturbed_one(
     short_lease: Bench, make_rows: MakeRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = short_lease
-    rows = with_test(make_rows(64))
+    rows = with_test(make_rows(64), 20)
     for name in ("calm", "d"):
         dataset = bench.dataset([*rows[:24], *rows[44:]], name=name)
         bench.run(name, **KEPT)

@@ -14,6 +14,7 @@ from app.contracts.slices import LABEL
 from models.agreement import mean_intervals
 from models.classification import confusion_matrix
 from models.comparison import Comparison, Outcome, compare
+from workers.compare.learned import learned, warning
 from workers.compare.plan import Trained
 from workers.compare.slice_losses import LEVEL, told_by_slice
 from workers.compare.slicing import Slicing
@@ -43,8 +44,8 @@ def compared(
     params: CompareParams,
     on_pair: Callable[[], object],
 ) -> dict[str, Any]:
-    """The part of the job's result that compares: `metric`, `subsets`, `comparisons`, `slicings` and a
-    `verdict`.
+    """The part of the job's result that compares: `metric`, `without_a_model`, `subsets`, `comparisons`,
+    `slicings` and a `verdict`.
 
     `on_pair()` is called before each comparison: a hundred slices of 100,000 samples take half a minute.
     """
@@ -57,12 +58,14 @@ def compared(
     for pair in _pairs(params.subsets):
         on_pair()
         found.append(_compared(pair, values, measure, slicings, params))
+    without = learned(values, measure, params)
     return {
         "metric": measure.name,
+        "without_a_model": without,
         "subsets": [_described(text, some, measure) for text, some in by_subset.items()],
         "comparisons": found,
         "slicings": [one.described() for one in slicings if one.by in params.slices],
-        "verdict": [one["verdict"] for one in found],
+        "verdict": [*warning(without, measure, len(values)), *(one["verdict"] for one in found)],
     }
 
 

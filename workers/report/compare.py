@@ -50,8 +50,8 @@ def _sections(params: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[
     ]
     yield Section(
         "Learning curve",
-        f"Test split, {metric_name(metric)}: mean and 95 % interval over the seeds.",
-        plot=learning_curve(points, metric_name(metric)),
+        f"Test split, {metric_name(metric)}: mean and 95 % interval over the seeds. Dotted: without a model.",
+        plot=learning_curve(points, metric_name(metric), result["without_a_model"]["value"]),
         alt="; ".join(f"{p['name']}: {p['mean']:.3f} with {p['samples']} samples" for p in points),
     )
     if result["comparisons"]:

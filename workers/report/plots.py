@@ -59,10 +59,12 @@ def _axes(width: float, height: float, drawn: list[str]) -> Iterator[Axes]:
     drawn.append(text[text.index("<svg") :])
 
 
-def learning_curve(points: Sequence[Mapping[str, Any]], metric: str) -> str:
-    """points: `name`, `samples`, `mean`, `low`, `high` (None without an interval), `random`: a control."""
+def learning_curve(points: Sequence[Mapping[str, Any]], metric: str, floor: float) -> str:
+    """points: `name`, `samples`, `mean`, `low`, `high` (None without an interval), `random`: a control.
+    floor: what is reached without a model."""
     drawn: list[str] = []
     with _axes(6.4, 3.8, drawn) as axes:
+        axes.axhline(floor, color=CONTROL, linewidth=1, linestyle=":")
         for random, color, label in ((False, PLAIN, "sets"), (True, CONTROL, "as many at random")):
             some = sorted((p for p in points if p["random"] is random), key=lambda p: p["samples"])
             if not some:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from typing import Any
 
@@ -81,9 +81,9 @@ class ScoringRun(TrainingRun[VisitSignals]):
         if self._direction is not None:
             self._direction.load_state_dict(state["direction"])
 
-    def look(self, texts: TokenizedTexts) -> HeadViews | None:
+    def look(self, texts: TokenizedTexts, on_batch: Callable[[], object] | None = None) -> HeadViews | None:
         """How the last layer sees these texts as the model stands, dropout off; None of a model that has no
-        such layer."""
+        such layer. `on_batch()` is called after each batch."""
         if self._head is None:
             return None
         batches: list[NDArray[np.int64]] = []
@@ -97,6 +97,8 @@ class ScoringRun(TrainingRun[VisitSignals]):
                     return None
                 batches.append(batch)
                 found.append(views)
+                if on_batch is not None:
+                    on_batch()
         return HeadViews.joined(found).take(np.argsort(np.concatenate(batches)))
 
     def head_preconditioner(self) -> NDArray[np.float32] | None:

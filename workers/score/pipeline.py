@@ -108,7 +108,7 @@ class ScoreJob:
         assert run is not None
         if params.keep_model or params.update:
             keep_weights(ground, run.model)
-        sight = Sight.at_the_end(run, material, None if params.update else books.views)
+        sight = Sight.at_the_end(ground, material, run, None if params.update else books.views)
         keep_explanation(ground, material, sight)
         report_sorting(ground, material.dataset, material.data, books.scores.records, result)
         return result

@@ -156,7 +156,7 @@ class Teaching:
             metrics = asdict(classification_metrics(tried, labels))
         sureness = temperature(tried.astype(np.float64), labels, TEMPERATURES)
         told = coverage_told(classifier, run.coverage)
-        sight = Sight.at_the_end(run, material, self._views) if recording else None
+        sight = Sight.at_the_end(self._ground, material, run, self._views) if recording else None
         return Taught(others, said * np.float32(sureness), metrics, told, sight)
 
     def _as_done(self, held: dict[str, Any], others: Ints, *, recording: bool) -> Taught:

@@ -17,7 +17,6 @@ from app.contracts.expressions import SetExpression
 from app.contracts.params import ScoreParams
 from app.errors import JobFailed
 from app.logs import get_logger
-from app.store.artifacts import Folder
 from app.store.records import Records
 from models.batching import LabelledTexts
 from models.comparison import compare
@@ -108,7 +107,7 @@ def go_on_from_the_last(ground: Groundwork, material: Material) -> str:
     for run in reversed(deltas.runs()):
         if run.job is None or run.number >= material.run:
             continue
-        content = _weights(ground.state.results.of_job(material.dataset.uid, run.job))
+        content = ground.state.results.of_job(material.dataset.uid, run.job).read(WEIGHTS)
         if content is not None:
             held = safetensors.torch.load(content)
             with torch.no_grad():
@@ -117,10 +116,6 @@ def go_on_from_the_last(ground: Groundwork, material: Material) -> str:
             log.info("goes on from an earlier model", job=run.job)
             return run.job
     raise JobFailed("no_model_to_continue", "no job of this lineage has kept its model")
-
-
-def _weights(results: Folder) -> bytes | None:
-    return results.read(WEIGHTS)
 
 
 def _tensors(model: PreTrainedModel) -> list[tuple[str, torch.Tensor]]:
@@ -145,7 +140,6 @@ class Update:
         self._name, self._split = "validation", material.validation
         if material.data.test is not None:
             self._name, self._split = "test", ground.tokenized(material.classifier, material.data.test)
-
         if self._split is not None and ground.checkpoints.read(BEFORE) is None:
             keep(ground, BEFORE, {"logits": torch.from_numpy(self._say(self._split))})
 

@@ -66,10 +66,14 @@ class Sight:
     head: NDArray[np.float32] | None
 
     @classmethod
-    def at_the_end(cls, run: ScoringRun, material: Material, book: ViewBook | None) -> Sight:
-        """Without a book the run looks at the train samples, too."""
-        train = run.look(material.train.tokens) if book is None else book.views
-        validation = None if material.validation is None else run.look(material.validation.tokens)
+    def at_the_end(
+        cls, ground: Groundwork, material: Material, run: ScoringRun, book: ViewBook | None
+    ) -> Sight:
+        """Without a book the run looks at the train samples, too. Raises what the lease raises."""
+        check, validation = ground.lease.check, None
+        train = run.look(material.train.tokens, check) if book is None else book.views
+        if material.validation is not None:
+            validation = run.look(material.validation.tokens, check)
         return cls(train, validation, run.head_preconditioner())
 
 

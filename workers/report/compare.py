@@ -148,7 +148,7 @@ def _interval(value: Mapping[str, float | None]) -> str:
         return "–"
     if value["low"] is None:
         return f"{value['mean']:.3f}"
-    return f"{value['mean']:.3f} ({value['low']:.3f}–{value['high']:.3f})"
+    return f"{value['mean']:.3f}\n({value['low']:.3f}–{value['high']:.3f})"
 
 
 def _points(one: Mapping[str, float]) -> str:

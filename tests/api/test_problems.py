@@ -280,7 +280,7 @@ def test_no_request_meets_an_internal_error(api: Api, seed: int) -> None:
     ]
     turn = random.Random(seed)
     seen: set[int] = set()
-    for _ in range(100):
+    for _ in range(200):
         method, path = turn.choice(routes)
         path = re.sub(r"{\w+}", lambda _: turn.choice(SEGMENTS), path)
         if path.endswith("/events"):

@@ -107,7 +107,7 @@ class _Known:
         self._inspection = inspection
         self._names = {uid: name for name, uid in inspection.registry().items()}
         self._datasets: dict[str, _KnownDataset | None] = {}
-        jobs = state.keys.jobs
+        jobs, predictions = state.keys.jobs, state.keys.predictions
         self._single = {
             state.keys.datasets,
             state.keys.fsync_marker,
@@ -121,6 +121,7 @@ class _Known:
                 jobs.workers,
                 jobs.draining,
             ),
+            *(predictions.queue, predictions.predictors),
         }
         self._job_ids = inspection.job_ids()
 
@@ -128,8 +129,9 @@ class _Known:
         return self._names.get(_uid(key) or "")
 
     def accounts_for(self, key: str) -> bool:
-        jobs = self._state.keys.jobs
-        if key in self._single or key.startswith((self._state.keys.celery_prefix, jobs.idempotency(""))):
+        jobs, predictions = self._state.keys.jobs, self._state.keys.predictions
+        passing = (jobs.idempotency(""), predictions.asked(""), predictions.answer(""))
+        if key in self._single or key.startswith((self._state.keys.celery_prefix, *passing)):
             return True
         if key.startswith(jobs.record("")):
             return key.removeprefix(jobs.record("")) in self._job_ids

@@ -72,21 +72,21 @@ def _shopping(row: Mapping[str, str]) -> Sample:
 
 
 _READERS = {"demo": _review, "home_depot": _search, "shopping_zh": _shopping}
-_TRAINING = {"num_train_epochs": 2, "per_device_train_batch_size": 16}
+_TRAINING = {"num_train_epochs": 2, "per_device_train_batch_size": 32}
 SUBJECTS = [
     Subject(
         "demo", "", "demo", "classification", list(LABELS.values()), 1_200, 1_000,
-        {**_TRAINING, "learning_rate": 3e-4, "max_length": 32, "model_config": {"num_hidden_layers": 2}},
+        {**_TRAINING, "learning_rate": 5e-4, "max_length": 32, "model_config": {"num_hidden_layers": 2}},
     ),
     Subject(
         "shopping_zh", "online_shopping_zh.csv.gz", "me5-small-zh-en", "classification", ["0", "1"],
         1_200, 1_000,
-        {**_TRAINING, "per_device_train_batch_size": 32, "learning_rate": 3e-4, "max_length": 32,
-         "model_config": {"num_hidden_layers": 4}},
+        {**_TRAINING, "learning_rate": 3e-4, "max_length": 32, "model_config": {"num_hidden_layers": 4}},
     ),
     Subject(
         "home_depot", "home_depot_relevance.csv.gz", "minilm-l6", "relevance", [0, 1, 2], 1_200, 1_000,
-        {**_TRAINING, "learning_rate": 3e-4, "max_length": 24, "model_config": {"num_hidden_layers": 3}},
+        {**_TRAINING, "per_device_train_batch_size": 16, "learning_rate": 3e-4, "max_length": 24,
+         "model_config": {"num_hidden_layers": 3}},
     ),
 ]  # fmt: skip
 

@@ -29,7 +29,8 @@ class Comparison:
 
     confidence: 0 to 1, the share of the resampled differences that lie where `outcome` says; for `unclear`
     the highest share that another outcome reached. seed_p_value: paired t-test over the seeds, None for one
-    seed or where all differ alike. sample_p_value: sign-flip test over the samples, None for one sample.
+    seed or where all differ alike. sample_p_value: sign-flip test over the samples, None for one sample
+    or where it was not wanted.
     win_rate: share of the seeds in which the system is ahead, ties by half: P(A > B) of Bouthillier et al.
     2021, who ask for more than 0.75.
     """
@@ -55,6 +56,7 @@ def compare(
     level: float = 0.95,
     resamples: int = 4_000,
     seed: int = 0,
+    sign_flips: bool = True,
 ) -> Comparison:
     """Compares two systems by values (seeds, n), higher is better, paired by row (seed) and column (sample).
 
@@ -76,6 +78,8 @@ def compare(
     excludes 0, since less than the margin does not matter. Else `better` or `worse` where it excludes 0, else
     `unclear`; always so for one seed, whose interval knows nothing of another training.
 
+    sign_flips: False leaves `sample_p_value` out, which takes as long as the interval.
+
     The same arguments give the same answer. Raises ValueError for arrays that are not of one shape (seeds,
     n), for a single value, for a value that is not finite, a negative margin and a level outside (0, 1).
     """
@@ -87,6 +91,7 @@ def compare(
     shifts = _sample_shifts(by_sample, resamples, rng) + _seed_shifts(by_seed, resamples, rng)
     drawn = difference + shifts
     low, high = (float(q) for q in np.quantile(drawn, [0.5 - level / 2, 0.5 + level / 2]))
+    tested = sign_flips and len(by_sample) > 1
     outcome, confidence = _judge(drawn, low, high, margin, one_seed=len(by_seed) == 1)
     return Comparison(
         outcome=outcome,
@@ -98,7 +103,7 @@ def compare(
         seeds=len(by_seed),
         samples=len(by_sample),
         seed_p_value=paired_t_test(by_seed),
-        sample_p_value=sign_flip_test(by_sample, resamples, rng) if len(by_sample) > 1 else None,
+        sample_p_value=sign_flip_test(by_sample, resamples, rng) if tested else None,
         win_rate=float(((by_seed > 0) + 0.5 * (by_seed == 0)).mean()),
     )
 

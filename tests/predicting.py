@@ -47,7 +47,7 @@ def predictor(
             for request_id, request in one.requests.items():
                 queue.answer(request_id, answers(request.texts))
 
-    queue.beat("p", 30.0)
+    queue.present.beat("p", 30.0)
     playing = threading.Thread(target=play)
     playing.start()
     yield taken

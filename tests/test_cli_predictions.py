@@ -65,7 +65,7 @@ def test_what_the_service_refuses(service: Service, job: str) -> None:
     code, output, errors = service.cli("predict", "asked", "--text", "\udcff")
     assert (code, output) == (1, "")
     assert "[invalid_request]" in errors
-    service.state.predictions.leave("p")
+    service.state.predictions.present.leave("p")
     code, _, errors = service.cli("predict", "asked", "--text", "soft")
     assert code == 1
     assert "[no_predictor]" in errors

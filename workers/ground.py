@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from app.contracts import Dataset, Progress
 from app.contracts.params import FittingPeftParams, TrainingParams
@@ -19,6 +20,7 @@ from models.encoders.language import EncoderState, LoadedLanguageModel, adopt_en
 from workers.lease import JobLease
 from workers.score.checkpoint import Checkpoints
 from workers.score.data import JobData, Rows, load_job_data
+from workers.score.room import when_there_is_room
 
 
 class Ground:
@@ -37,6 +39,10 @@ class Ground:
     def phase(self, phase: str, *, step: int = 0, total: int = 0) -> None:
         fraction = 0.98 if total else 0.0
         self.lease.check(Progress(phase=phase, step=step, total_steps=total, fraction=fraction))
+
+    def keep(self, name: str, held: dict[str, Any]) -> None:
+        """Writes what a later attempt could not find again; waits while the disk is full."""
+        when_there_is_room(self.lease, lambda: self.checkpoints.write(name, held))
 
     def load_model(
         self, classes: int, *, seed: int | None = None, encoder: EncoderState | None = None

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from typing import Protocol
 
 from app.logs import get_logger
 from app.store.connections import REFUSED, TRANSIENT
 from app.store.jobs import JobStore
+from app.store.roll import Roll
 
 BEAT_SECONDS = 1.0
 GONE_AFTER_SECONDS = 5.0
@@ -20,13 +20,6 @@ log = get_logger(__name__)
 def name_this_worker() -> str:
     """The name that this process and the children it starts go by."""
     return os.environ.setdefault(NAME_VARIABLE, f"{socket.gethostname()}-{os.getpid()}")
-
-
-class Roll(Protocol):
-    """Where those who are there are written down."""
-
-    def beat(self, name: str, seconds: float, /) -> None: ...
-    def leave(self, name: str, /) -> None: ...
 
 
 class Presence:
@@ -46,9 +39,12 @@ class Presence:
         self._stop.set()
         self._thread.join(timeout=2 * BEAT_SECONDS)
         try:
-            self._roll.leave(self._name)
+            self._go()
         except (*TRANSIENT, REFUSED) as error:
             log.warning("redis does not answer: the name will run out instead", error=str(error))
+
+    def _go(self) -> None:
+        self._roll.leave(self._name)
 
     def _beat(self) -> None:
         while True:
@@ -64,7 +60,7 @@ class WorkerPresence(Presence):
     """A worker's, which has a job to give back before it leaves."""
 
     def __init__(self, jobs: JobStore, name: str) -> None:
-        super().__init__(jobs, name)
+        super().__init__(jobs.present, name)
         self._jobs = jobs
 
     def drain(self) -> None:
@@ -73,3 +69,6 @@ class WorkerPresence(Presence):
             self._jobs.drain(self._name)
         except (*TRANSIENT, REFUSED) as error:
             log.warning("redis does not answer: the job's lease will run out instead", error=str(error))
+
+    def _go(self) -> None:
+        self._jobs.leave(self._name)

@@ -14,20 +14,23 @@ import redis
 
 from app.contracts import Claim, Dataset, Job, JobError, JobKind, JobState, Progress, now
 from app.errors import REMEDIES, Conflict, NotFound, StaleWorker
+from app.store.job_records import JobRecords
 from app.store.keys import Keys
+from app.store.roll import Roll
 from app.store.scripts import Scripts
 
 IDEMPOTENCY_SECONDS = 24 * 3600
-_JSON_FIELDS = ("progress", "params", "result", "error")
 Word = Literal["ok", "cancel", "drain"]
 
 
-class JobStore:
+class JobStore(JobRecords):
+    """present: the workers that are there."""
+
     def __init__(self, client: redis.Redis, keys: Keys) -> None:
-        self._client = client
+        super().__init__(client, keys)
         self._all_keys = keys
-        self._keys = keys.jobs
         self._scripts = Scripts(client)
+        self.present = Roll(client, self._keys.workers)
 
     # -- for clients -----------------------------------------------------------------------------------
     def create(
@@ -86,39 +89,6 @@ class JobStore:
             raise Conflict("idempotency_key_reused", "this Idempotency-Key belongs to a different request")
         return self.get(known_id), False
 
-    def get(self, job_id: str) -> Job:
-        """Raises `NotFound("unknown_job")`."""
-        raw = cast("dict[bytes, bytes]", self._client.hgetall(self._keys.record(job_id)))
-        if b"id" not in raw:
-            raise NotFound("unknown_job", f"there is no job {job_id!r}")
-        return _job(raw)
-
-    def dataset_uid(self, job_id: str) -> str:
-        """Which dataset the job belongs to; another one may have taken its name since."""
-        return cast("bytes", self._client.hget(self._keys.record(job_id), "uid")).decode()
-
-    def ids_before(self, bound: float | None, limit: int) -> list[tuple[str, float]]:
-        """Job ids and their places in time, newest first, strictly older than `bound`."""
-        top = "+inf" if bound is None else f"({bound:.0f}"
-        raw = self._client.zrange(
-            self._keys.index, top, "-inf", desc=True, byscore=True, withscores=True, offset=0, num=limit
-        )
-        return [(item[0].decode(), item[1]) for item in cast("list[tuple[bytes, float]]", raw)]
-
-    def newest_succeeded(self, dataset_uid: str, kind: JobKind) -> str | None:
-        """Id of the dataset's job of this kind that was sent last, of those that have succeeded."""
-        wanted = [text.encode() for text in (dataset_uid, kind.value, JobState.SUCCEEDED.value)]
-        bound: float | None = None
-        while places := self.ids_before(bound, 200):
-            pipe = self._client.pipeline(transaction=False)
-            for job_id, _ in places:
-                pipe.hmget(self._keys.record(job_id), "uid", "kind", "state")
-            for (job_id, _), held in zip(places, pipe.execute(), strict=True):
-                if held == wanted:
-                    return job_id
-            bound = places[-1][1]
-        return None
-
     def cancel(self, job_id: str) -> JobState:
         """Cancels a queued job, asks a running one to stop; answers the state before."""
         keys = [self._keys.record(job_id), self._keys.queue]
@@ -126,18 +96,6 @@ class JobStore:
         if before is None:
             raise NotFound("unknown_job", f"there is no job {job_id!r}")
         return JobState(cast("bytes", before).decode())
-
-    def unfinished_of(self, dataset_uid: str) -> list[str]:
-        """Ids of the dataset's queued and running jobs."""
-        waiting = cast("list[bytes]", self._client.zrange(self._keys.queue, 0, -1))
-        running = cast("list[bytes]", self._client.zrange(self._keys.leases, 0, -1))
-        ids = [raw.decode() for raw in (*waiting, *running)]
-        pipe = self._client.pipeline(transaction=False)
-        for job_id in ids:
-            pipe.hget(self._keys.record(job_id), "uid")
-        return [
-            job_id for job_id, uid in zip(ids, pipe.execute(), strict=True) if uid == dataset_uid.encode()
-        ]
 
     # -- for workers -----------------------------------------------------------------------------------
     def claim(self, worker: str, lease_seconds: float, call: str | None = None) -> Claim | None:
@@ -265,40 +223,20 @@ class JobStore:
         )
         return [raw.decode() for raw in cast("list[bytes]", reaped)]
 
-    def waiting(self) -> int:
-        return self._client.zcard(self._keys.queue)
-
     def hints(self) -> int:
         """How many unread messages tell the workers to look into the queue."""
         return self._client.llen(self._all_keys.celery_queue)
 
-    # -- presence of workers ---------------------------------------------------------------------------
-    def beat(self, worker: str, seconds: float) -> None:
-        """Says that the worker is there for the next `seconds`."""
-        self._scripts.run("worker_beat", [self._keys.workers], [worker, int(seconds * 1000)])
-
+    # -- workers that leave ----------------------------------------------------------------------------
     def leave(self, worker: str) -> None:
-        self._client.zrem(self._keys.workers, worker)
+        self.present.leave(worker)
         self._client.srem(self._keys.draining, worker)
 
     def drain(self, worker: str) -> None:
         """Asks the worker's running job to checkpoint and go back to the queue."""
         self._client.sadd(self._keys.draining, worker)
 
-    def workers(self) -> int:
-        """How many workers are there, by the server's clock."""
-        seconds, micros = self._client.time()
-        return int(self._client.zcount(self._keys.workers, seconds * 1000 + micros / 1000, "+inf"))
-
 
 def new_job_id() -> str:
     """Sorts by the time of its making: 14 hex digits of microseconds, then 8 at random."""
     return f"job_{time.time_ns() // 1000:014x}{secrets.token_hex(4)}"
-
-
-def _job(raw: Mapping[bytes, bytes]) -> Job:
-    fields: dict[str, Any] = {key.decode(): value.decode() for key, value in raw.items()}
-    for name in _JSON_FIELDS:
-        if name in fields:
-            fields[name] = json.loads(fields[name])
-    return Job.model_validate(fields)

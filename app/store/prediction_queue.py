@@ -11,6 +11,7 @@ import redis
 
 from app.contracts.predictions import PredictionAnswer, PredictionRequest
 from app.store.keys import Keys
+from app.store.roll import Roll
 from app.store.scripts import Scripts
 
 ANSWER_SECONDS = 10.0
@@ -26,10 +27,13 @@ class Taken:
 
 
 class PredictionQueue:
+    """present: the predictors that are there."""
+
     def __init__(self, client: redis.Redis, keys: Keys) -> None:
         self._client = client
         self._keys = keys.predictions
         self._scripts = Scripts(client)
+        self.present = Roll(client, self._keys.predictors)
 
     def wait(self, seconds: int) -> bool:
         """Whether a request waits, or has come within so many seconds."""
@@ -62,19 +66,6 @@ class PredictionQueue:
             [self._keys.asked(request_id), self._keys.answer(request_id)],
             [msgspec.json.encode(answer), int(ANSWER_SECONDS * 1000)],
         )
-
-    # -- presence of predictors ------------------------------------------------------------------------
-    def beat(self, predictor: str, seconds: float) -> None:
-        """Says that the predictor is there for the next `seconds`."""
-        self._scripts.run("worker_beat", [self._keys.predictors], [predictor, int(seconds * 1000)])
-
-    def leave(self, predictor: str) -> None:
-        self._client.zrem(self._keys.predictors, predictor)
-
-    def predictors(self) -> int:
-        """How many predictors are there, by the server's clock."""
-        seconds, micros = self._client.time()
-        return int(self._client.zcount(self._keys.predictors, seconds * 1000 + micros / 1000, "+inf"))
 
     def waiting(self) -> int:
         return self._client.llen(self._keys.queue)

@@ -116,7 +116,7 @@ def test_nobody_is_there_or_nobody_is_done_in_time(serve: Callable[..., Api]) ->
     nobody = predict(api)
     assert code(nobody, 503) == "no_predictor"
     assert nobody.headers["retry-after"]
-    api.state.predictions.beat("p", 30.0)
+    api.state.predictions.present.beat("p", 30.0)
     assert code(predict(api), 504) == "prediction_timeout"
     metrics = api.http.get("/metrics").text
     assert "gradsift_predictors 1.0" in metrics

@@ -178,7 +178,7 @@ def test_service_routes(api: Api) -> None:
     not_ready = api.http.get("/readyz")
     assert not_ready.status_code == 503
     assert not_ready.json() == {"status": "not ready", "redis": True, "samples": True, "worker": False}
-    api.state.jobs.beat("w", 30)
+    api.state.jobs.present.beat("w", 30)
     assert api.http.get("/readyz").json() == {
         "status": "ready",
         "redis": True,

@@ -10,6 +10,7 @@ import torch
 from models.batching import LabelledTexts
 from models.encoders import LoadedClassifier
 from models.training import ScoringRun, TrainingConfig
+from models.training.loop import TrainingRun
 
 CPU = torch.device("cpu")
 CONFIG = TrainingConfig(
@@ -40,7 +41,17 @@ def parameters(classifier: LoadedClassifier) -> dict[str, torch.Tensor]:
     return {name: p.detach().clone() for name, p in classifier.model.named_parameters()}
 
 
-def saved(run: ScoringRun) -> dict[str, Any]:
+def state_after(run: TrainingRun[Any], steps: int) -> dict[str, Any]:
+    """The state of a run that is stopped after so many steps, as it comes back from a file."""
+    going = run.steps()
+    for _ in range(steps):
+        next(going)
+    state = saved(run)
+    going.close()
+    return state
+
+
+def saved(run: TrainingRun[Any]) -> dict[str, Any]:
     """The state as it comes back from a file."""
     file = io.BytesIO()
     torch.save(run.state_dict(), file)

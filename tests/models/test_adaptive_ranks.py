@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +14,7 @@ from models.encoders.adaptive_ranks import AdaLoraSettings, add_adalora, ranks_l
 from models.encoders.saving import save_classifier
 from models.evaluation import predict_logits
 from models.training import FittingRun, TrainingConfig
+from tests.models.runs import state_after
 from tests.models.tiny import build_tiny_bert
 
 SETTINGS = AdaLoraSettings(target_r=2, init_r=4)
@@ -66,16 +65,8 @@ def test_a_resumed_run_is_the_same_to_the_bit(tiny: str, stop_after: int) -> Non
     whole, stopped, resumed = adapted(tiny), adapted(tiny), adapted(tiny)
     for _ in start(whole).steps():
         pass
-    run = start(stopped)
-    for result in run.steps():
-        if result.step == stop_after:
-            break
-    buffer = io.BytesIO()
-    torch.save(run.state_dict(), buffer)
-    buffer.seek(0)
-    held: dict[str, Any] = torch.load(buffer, weights_only=True)
     again = start(resumed)
-    again.load_state_dict(held)
+    again.load_state_dict(state_after(start(stopped), stop_after))
     for _ in again.steps():
         pass
     for (name, value), other in zip(whole.model.named_parameters(), resumed.model.parameters(), strict=True):

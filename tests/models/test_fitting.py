@@ -14,7 +14,7 @@ from models.errors import ModelError
 from models.evaluation import evaluate, predict_logits
 from models.training import FittingRun, TrainingConfig
 from tests.models.conftest import LoadTiny, MakeData
-from tests.models.runs import CONFIG, CPU, changed, parameters, saved, start
+from tests.models.runs import CONFIG, CPU, changed, parameters, start, state_after
 
 
 def fit(
@@ -53,12 +53,7 @@ def test_a_resumed_run_is_the_same_to_the_bit(
     whole = load_tiny(dropout=0.2)
     data, validation = make_data(whole, 21), make_data(whole, 6, seed=1)
     expected = [step.loss for step in fit(whole, data, config, validation).steps()]
-    first = fit(load_tiny(dropout=0.2), data, config, validation)
-    steps = first.steps()
-    for _ in range(stop_after):
-        next(steps)
-    state = saved(first)  # type: ignore[arg-type]
-    steps.close()
+    state = state_after(fit(load_tiny(dropout=0.2), data, config, validation), stop_after)
     resumed_classifier = load_tiny(dropout=0.2)
     resumed = fit(resumed_classifier, data, config, validation)
     resumed.load_state_dict(state)

@@ -16,7 +16,7 @@ from models.evaluation import predict_logits
 from models.ranking import ranking_metrics
 from models.training import FittingRun, TrainingConfig
 from tests.models.conftest import LoadTiny
-from tests.models.runs import CPU, changed, parameters, saved
+from tests.models.runs import CPU, changed, parameters, state_after
 
 GRADED = ["ordinal", "mse", "pairwise", "listwise"]
 GRADES = (0.0, 1.0, 2.0)
@@ -61,12 +61,7 @@ def test_a_resumed_run_is_the_same_to_the_bit(load_tiny: LoadTiny, loss: str) ->
     expected = [(step.loss, step.validation_loss) for step in results]
     assert all((result.validation_loss is None) != result.epoch_ended for result in results)
     for stop_after in (1, len(results) // 2 + 1):
-        first = fit(load_tiny(dropout=0.2), data, config, validation)
-        steps = first.steps()
-        for _ in range(stop_after):
-            next(steps)
-        state = saved(first)  # type: ignore[arg-type]
-        steps.close()
+        state = state_after(fit(load_tiny(dropout=0.2), data, config, validation), stop_after)
         again = load_tiny(dropout=0.2)
         resumed = fit(again, data, config, validation)
         resumed.load_state_dict(state)

@@ -348,7 +348,7 @@ def test_nothing_is_found_while_a_job_runs_is_killed_and_resumes(
 
 def test_predictors_and_what_waits_for_them_are_no_findings(scored: Scored) -> None:
     state, keys = scored.state, scored.state.keys.predictions
-    state.predictions.beat("p", 30.0)
+    state.predictions.present.beat("p", 30.0)
     state.client.rpush(keys.queue, "one")
     state.client.hset(keys.asked("one"), "job", "job_x")
     state.client.rpush(keys.answer("two"), "{}")

@@ -111,7 +111,7 @@ def test_tokens_rise_though_the_clock_goes_back_and_the_server_loses_its_tail(
 
 def test_workers_are_there_by_the_servers_clock(state: State, clock: Clock) -> None:
     clock.set(7200)
-    state.jobs.beat("before the jump", 60.0)
+    state.jobs.present.beat("before the jump", 60.0)
     clock.set(0)
-    state.jobs.beat("w", 5.0)
-    assert state.jobs.workers() == 1
+    state.jobs.present.beat("w", 5.0)
+    assert state.jobs.present.count() == 1

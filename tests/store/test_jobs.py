@@ -360,10 +360,10 @@ def test_unknown_jobs(jobs: JobStore) -> None:
 
 
 def test_workers_are_there_as_long_as_they_say_so(jobs: JobStore) -> None:
-    assert jobs.workers() == 0
-    jobs.beat("w1", 30)
-    jobs.beat("w2", SHORT)
-    jobs.beat("w1", 30)
-    wait_until(lambda: jobs.workers() == 1)
+    assert jobs.present.count() == 0
+    jobs.present.beat("w1", 30)
+    jobs.present.beat("w2", SHORT)
+    jobs.present.beat("w1", 30)
+    wait_until(lambda: jobs.present.count() == 1)
     jobs.leave("w1")
-    assert jobs.workers() == 0
+    assert jobs.present.count() == 0

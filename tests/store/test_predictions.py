@@ -28,7 +28,7 @@ class Clients:
     def __init__(self, state: State) -> None:
         self._desk = state.prediction_desk
         self.queue = state.predictions
-        self.queue.beat("p", 30.0)
+        self.queue.present.beat("p", 30.0)
 
     def ask(self, job: str, *texts: str, seconds: float = 5.0, most_bytes: int = 10_000) -> Answered:
         request = PredictionRequest(list(texts), [None] * len(texts))
@@ -167,10 +167,10 @@ def test_refusals_come_at_once_and_a_lost_predictor_is_told(state: State) -> Non
             await clients.waiting(6)
             assert await refused(clients.ask("a", "x")) == "predictors_busy"
             assert texts_of(queue.take("p", 1)) == [["x" * 500]]
-            queue.beat("q", 30.0)
-            queue.leave("p")
+            queue.present.beat("q", 30.0)
+            queue.present.leave("p")
             assert await refused(alone) == "predictor_lost"
-            queue.leave("q")
+            queue.present.leave("q")
             assert [await refused(one) for one in others] == ["no_predictor"] * 5
             began = time.monotonic()
             assert await refused(clients.ask("a", "x")) == "no_predictor"

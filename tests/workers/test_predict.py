@@ -90,7 +90,7 @@ def answered(state: State, models: KeptModels, job: Job, sizes: list[int]) -> li
         await state.prediction_desk.close()
         return answers
 
-    state.predictions.beat("p", 30.0)
+    state.predictions.present.beat("p", 30.0)
     return asyncio.run(go())
 
 
@@ -176,7 +176,7 @@ def test_a_predictor_that_is_killed_and_the_next_one(bench: Bench, make_rows: Ma
     with TestClient(create_app(bench.settings)) as http, ThreadPoolExecutor() as threads:
         assert ask().json()["code"] == "no_predictor"
         with predictor(bench.settings) as first:
-            wait_until(lambda: queue.predictors() == 1)
+            wait_until(lambda: queue.present.count() == 1)
             waiting: Future[Any] = threads.submit(ask)
             held = f"{state.keys.predictions.base}:asked:*"
             wait_until(
@@ -189,7 +189,7 @@ def test_a_predictor_that_is_killed_and_the_next_one(bench: Bench, make_rows: Ma
             lost = waiting.result()
             assert (lost.status_code, lost.json()["code"]) == (503, "predictor_lost")
         with predictor(bench.settings) as second:
-            wait_until(lambda: queue.predictors() == 1)
+            wait_until(lambda: queue.present.count() == 1)
             body = ask().json()
             assert body["job"] == job.id
             wanted = by_transformers_alone(

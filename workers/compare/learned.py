@@ -46,5 +46,5 @@ def warning(told: Mapping[str, Any], measure: Measure, subsets: int) -> list[str
 
 
 def _better(values: Floats, without: Floats, seed: int) -> bool:
-    found = compare(values, np.tile(without, (len(values), 1)), margin=0.0, level=LEVEL, seed=seed)
-    return found.low > 0
+    floor = np.tile(without, (len(values), 1))
+    return compare(values, floor, margin=0.0, level=LEVEL, seed=seed, sign_flips=False).low > 0

@@ -33,7 +33,7 @@ from workers.score.data import JobData
 from workers.score.pace import Pace
 from workers.score.room import when_there_is_room
 from workers.train.domain import DomainPretraining
-from workers.train.fitting import Fitting, keep, predicted
+from workers.train.fitting import Fitting, predicted
 
 NAMED = "named.pt"
 PREDICTIONS = "predictions.parquet"
@@ -108,7 +108,7 @@ class CompareJob:
         if held is not None:
             return {name: positions.numpy() for name, positions in held.items()}
         named = named_members(self._state, dataset, data.train, self._params)
-        keep(self._ground, NAMED, {name: torch.from_numpy(positions) for name, positions in named.items()})
+        self._ground.keep(NAMED, {name: torch.from_numpy(positions) for name, positions in named.items()})
         return named
 
     def _trained(
@@ -135,7 +135,7 @@ class CompareJob:
             logits = predicted(self._ground, run, classifier, test.tokens)
             loss = course.epochs[-1]["train_loss"]
             held = {"logits": torch.from_numpy(logits), "train_loss": loss, "seconds": course.seconds}
-            keep(self._ground, file, held)
+            self._ground.keep(file, held)
             log.info("trained", number=number, subset=training.subset, seconds=time.monotonic() - began)
         pace.go_to(before + training.steps)
         self._lease.check(pace.progress())

@@ -30,7 +30,13 @@ def told_by_slice(
     for one, excess in zip(slices, excesses, strict=True):
         mine, theirs = system[:, one.inside], baseline[:, one.inside]
         found = compare(
-            mine, theirs, margin=params.margin, level=LEVEL, resamples=RESAMPLES, seed=params.seed
+            mine,
+            theirs,
+            margin=params.margin,
+            level=LEVEL,
+            resamples=RESAMPLES,
+            seed=params.seed,
+            sign_flips=False,
         )
         loses = found.outcome is Outcome.WORSE and found.difference < min(overall, 0.0) - params.margin
         sure = excess.p_value is not None and excess.p_value <= 1 - LEVEL

@@ -16,7 +16,7 @@ from app.contracts.predictions import TokenValue
 from app.errors import Conflict, Unavailable
 from app.logs import get_logger
 from app.store.artifacts import Folder
-from app.store.jobs import JobStore
+from app.store.job_records import JobRecords
 from app.store.results import MODEL, ResultStore
 from models.batching import tokenize
 from models.encoders import LoadedClassifier, load_classifier
@@ -70,7 +70,7 @@ class KeptModel:
 class KeptModels:
     """Those that were asked last. A job's model never changes, so one that is kept is good for ever."""
 
-    def __init__(self, jobs: JobStore, results: ResultStore) -> None:
+    def __init__(self, jobs: JobRecords, results: ResultStore) -> None:
         self._jobs = jobs
         self._results = results
         self._kept: dict[str, KeptModel] = {}

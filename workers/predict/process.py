@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from app.logs import get_logger
 from app.settings import Settings, get_settings
 from app.store.connections import REFUSED, TRANSIENT, connect
-from app.store.jobs import JobStore
+from app.store.job_records import JobRecords
 from app.store.keys import Keys
 from app.store.prediction_queue import PredictionQueue
 from workers.presence import Presence, name_this_worker
@@ -40,7 +40,7 @@ def run_predictor() -> None:
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     client, keys = connect(settings.redis_url, outage_seconds=OUTAGE_SECONDS), Keys(settings.key_prefix)
-    predictor = Predictor(PredictionQueue(client, keys), JobStore(client, keys), settings)
+    predictor = Predictor(PredictionQueue(client, keys), JobRecords(client, keys), settings)
     predictor.run(stop)
     client.close()
 
@@ -48,7 +48,7 @@ def run_predictor() -> None:
 class Predictor:
     """Takes requests, several to the same model at a time, and answers them."""
 
-    def __init__(self, queue: PredictionQueue, jobs: JobStore, settings: Settings) -> None:
+    def __init__(self, queue: PredictionQueue, jobs: JobRecords, settings: Settings) -> None:
         self._queue = queue
         self._jobs = jobs
         self._settings = settings
@@ -57,7 +57,7 @@ class Predictor:
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set. While Redis is away it waits, without end."""
-        presence = Presence(self._queue, self._name, GONE_AFTER_SECONDS)
+        presence = Presence(self._queue.present, self._name, GONE_AFTER_SECONDS)
         presence.start()
         log.info("predictor waits for requests", name=self._name)
         try:

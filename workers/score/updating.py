@@ -25,7 +25,6 @@ from models.selection import drawn, random_by_label
 from workers.score.data import Rows
 from workers.score.groundwork import Groundwork, Material
 from workers.score.room import when_there_is_room
-from workers.train.fitting import keep
 from workers.train.subset import members
 
 WEIGHTS = "weights.safetensors"
@@ -74,7 +73,7 @@ def choose(ground: Groundwork, material: Material, records: Records, params: Sco
     positions = np.union1d(np.flatnonzero(new), replayed)
     chosen = Chosen(positions, new[positions])
     held = {"positions": torch.from_numpy(chosen.positions), "scored": torch.from_numpy(chosen.scored)}
-    keep(ground, CHOSEN, held)
+    ground.keep(CHOSEN, held)
     return chosen
 
 
@@ -141,7 +140,7 @@ class Update:
         if material.data.test is not None:
             self._name, self._split = "test", ground.tokenized(material.classifier, material.data.test)
         if self._split is not None and ground.checkpoints.read(BEFORE) is None:
-            keep(ground, BEFORE, {"logits": torch.from_numpy(self._say(self._split))})
+            ground.keep(BEFORE, {"logits": torch.from_numpy(self._say(self._split))})
 
     def told(self) -> dict[str, Any]:
         """For the job's result, at its end."""
@@ -160,7 +159,7 @@ class Update:
         if len(labels) < 2:
             return {**told, "difference": None, "low": None, "high": None, "warning": False}
         right = [(one.argmax(axis=1) == labels).astype(np.float64)[None] for one in logits]
-        found = compare(right[1], right[0], margin=0.0, seed=self._ground.params.seed)
+        found = compare(right[1], right[0], margin=0.0, seed=self._ground.params.seed, sign_flips=False)
         interval = {"difference": found.difference, "low": found.low, "high": found.high}
         return {**told, **interval, "warning": found.high < 0}
 

@@ -16,7 +16,7 @@ from workers.ground import Ground
 from workers.score.configuration import training_config
 from workers.score.data import JobData, Rows, load_train_texts
 from workers.score.pace import Pace
-from workers.train.fitting import Fitting, keep
+from workers.train.fitting import Fitting
 
 ADAPTED = "adapted.pt"
 PHASE = "domain pre-training"
@@ -82,7 +82,7 @@ class DomainPretraining:
         if held is None:
             phase, pace.phase = pace.phase, PHASE
             held = self._trained(pace)
-            keep(self._ground, ADAPTED, held)
+            self._ground.keep(ADAPTED, held)
             log.info("encoder pre-trained", **held["told"])
             pace.phase = phase
         else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -22,7 +21,6 @@ from workers.lease import JobInterrupted
 from workers.score.data import Rows
 from workers.score.pace import Pace
 from workers.score.recording import naming
-from workers.score.room import when_there_is_room
 
 FITTED = "fitted.pt"
 MOST_POINTS = 2_000
@@ -132,8 +130,3 @@ def predicted(
         autocast_dtype=run.autocast_dtype,
         on_batch=ground.lease.check,
     )
-
-
-def keep(ground: Ground, name: str, held: Mapping[str, Any]) -> None:
-    """Writes what a later attempt could not find again; waits while the disk is full."""
-    when_there_is_room(ground.lease, lambda: ground.checkpoints.write(name, dict(held)))

@@ -36,7 +36,7 @@ from workers.score.room import when_there_is_room
 from workers.train.card import model_card
 from workers.train.domain import DomainPretraining
 from workers.train.event_log import event_log, event_log_name
-from workers.train.fitting import Course, Fitting, keep, predicted
+from workers.train.fitting import Course, Fitting, predicted
 from workers.train.subset import as_many, members, of_ids
 
 CHOSEN = "chosen.pt"
@@ -126,7 +126,7 @@ class TrainJob:
             found: NDArray[np.int64] = held["positions"].numpy()
             return found
         positions = self._choose(dataset, data.train)
-        keep(self._ground, CHOSEN, {"positions": torch.from_numpy(positions)})
+        self._ground.keep(CHOSEN, {"positions": torch.from_numpy(positions)})
         return positions
 
     def _choose(self, dataset: Dataset, train: Rows) -> NDArray[np.int64]:

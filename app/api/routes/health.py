@@ -34,9 +34,9 @@ def metrics(service: ServiceDep) -> Response:
     """Prometheus metrics."""
     try:
         JOBS_WAITING.set(service.state.jobs.waiting())
-        WORKERS.set(service.state.jobs.workers())
+        WORKERS.set(service.state.jobs.present.count())
         PREDICTIONS_WAITING.set(service.state.predictions.waiting())
-        PREDICTORS.set(service.state.predictions.predictors())
+        PREDICTORS.set(service.state.predictions.present.count())
     except TRANSIENT:
         WORKERS.set(0)
         PREDICTORS.set(0)
@@ -46,6 +46,6 @@ def metrics(service: ServiceDep) -> Response:
 def _readiness(service: Service) -> Readiness:
     redis = answers(service.state.client)
     samples = writable(service.settings.data_url)
-    worker = redis and service.state.jobs.workers() > 0
+    worker = redis and service.state.jobs.present.count() > 0
     ready = redis and samples and worker
     return Readiness(status="ready" if ready else "not ready", redis=redis, samples=samples, worker=worker)

@@ -52,6 +52,7 @@ REMEDIES: dict[str, str] = {
     "empty_set": "Choose other sets or another version: GET /v1/datasets/{dataset}/sets has their sizes.",
     "unknown_model": "Put the model's folder under <data dir>/models, or name it in GRADSIFT_ALLOWED_MODELS.",
     "model_not_allowed": "Name the folder or hub model in GRADSIFT_ALLOWED_MODELS.",
+    "model_unused": "Leave `model` out: this kind of job works on the samples alone.",
     "webhook_unavailable": "Leave `webhook` out and poll the job or read its events.",
     "dataset_empty": "Send labelled train samples before the job.",
     "too_few_classes": "A model needs at least two labels to tell apart; send samples of another label.",

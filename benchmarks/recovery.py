@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 
 from app.contracts import Dataset, JobKind, JobState, Lineage, Progress, SetName, SetVersion, Task, now
+from app.ingest.rows import SampleRow
+from app.ingest.writing import Ingest
 from app.services.backup import backup
 from app.services.datasets import put_dataset
-from app.services.ingest import Ingest
 from app.services.rebuild import rebuild
 from app.services.restore import restore
-from app.services.rows import SampleRow
 from app.services.verify import verify
 from app.settings import Settings
 from app.store.deltas import LAST_STEP, LineageDeltas, visit_rows

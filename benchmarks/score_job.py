@@ -28,9 +28,9 @@ import torch
 
 from app.contracts import JobKind, JobState, Task
 from app.contracts.params import ScoreParams
+from app.ingest.rows import row_from_json
+from app.ingest.writing import Ingest
 from app.services.datasets import put_dataset
-from app.services.ingest import Ingest
-from app.services.rows import row_from_json
 from app.settings import Settings
 from app.store.embedded import EmbeddedRedis
 from app.store.model_places import find_model

@@ -22,9 +22,9 @@ from app.contracts import (
     Task,
     now,
 )
+from app.ingest.rows import row_from_json
+from app.ingest.writing import Ingest, IngestReport
 from app.services.datasets import put_dataset
-from app.services.ingest import Ingest, IngestReport
-from app.services.rows import row_from_json
 from app.settings import Settings
 from app.store.layout import SHARD_RECORDS
 from app.store.records import Ledger, Visits, merge_visits

@@ -1,4 +1,4 @@
-"""The state, the lease and the parameters of a job, and what every kind of job does with them."""
+"""The state and the lease of a job, and what every kind of job, or every one that trains, does with them."""
 
 from __future__ import annotations
 
@@ -26,19 +26,32 @@ from workers.score.room import when_there_is_room
 class Ground:
     """artifacts: the job's files until it has ended. results: those that it leaves."""
 
-    def __init__(self, state: State, settings: Settings, lease: JobLease, params: TrainingParams) -> None:
+    def __init__(self, state: State, settings: Settings, lease: JobLease) -> None:
         self.state = state
         self.settings = settings
         self.lease = lease
         self.claim = lease.claim
-        self.params = params
         self.artifacts = ArtifactStore(settings.data_url, self.claim.job.id)
         self.results = state.results.of_job(self.claim.dataset_uid, self.claim.job.id)
-        self.checkpoints = Checkpoints(self.artifacts, settings.checkpoint_seconds)
 
     def phase(self, phase: str, *, step: int = 0, total: int = 0) -> None:
         fraction = 0.98 if total else 0.0
         self.lease.check(Progress(phase=phase, step=step, total_steps=total, fraction=fraction))
+
+    def dataset(self) -> Dataset:
+        dataset = self.state.datasets.by_uid(self.claim.dataset_uid)
+        if dataset is None:
+            raise NotFound("unknown_dataset", "the dataset was deleted while the job waited")
+        return dataset
+
+
+class TrainingGround(Ground):
+    """Of a job that trains."""
+
+    def __init__(self, state: State, settings: Settings, lease: JobLease, params: TrainingParams) -> None:
+        super().__init__(state, settings, lease)
+        self.params = params
+        self.checkpoints = Checkpoints(self.artifacts, settings.checkpoint_seconds)
 
     def keep(self, name: str, held: dict[str, Any]) -> None:
         """Writes what a later attempt could not find again; waits while the disk is full."""
@@ -89,12 +102,6 @@ class Ground:
         """The version of the samples that the job works on, the same for every attempt, and its rows."""
         version = self.state.samples.pin(dataset, self.claim.job.id)
         return version, load_job_data(self.state, dataset, version, self.params)
-
-    def dataset(self) -> Dataset:
-        dataset = self.state.datasets.by_uid(self.claim.dataset_uid)
-        if dataset is None:
-            raise NotFound("unknown_dataset", "the dataset was deleted while the job waited")
-        return dataset
 
     def tokenized(self, model: LoadedModel, rows: Rows) -> LabelledTexts:
         tokens = tokenize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from typing import Any, Protocol
 
 from app.contracts import Claim, JobError, JobKind, JobState, Progress
 from app.errors import REMEDIES, GradSiftError, NotFound, StaleWorker, Unavailable
@@ -20,7 +21,17 @@ from workers.train.pipeline import TrainJob
 
 UNAVAILABLE_SECONDS = 5.0
 """How long a job rests before it asks again for what did not answer."""
-JOBS: dict[JobKind, type[ScoreJob] | type[GrowJob] | type[TrainJob] | type[CompareJob]] = {
+
+
+class Runnable(Protocol):
+    """One kind of job, made for a claimed one; its result when it has succeeded."""
+
+    def __init__(self, state: State, settings: Settings, lease: JobLease) -> None: ...
+
+    def run(self) -> dict[str, Any]: ...
+
+
+JOBS: dict[JobKind, type[Runnable]] = {
     JobKind.SCORE: ScoreJob,
     JobKind.GROW: GrowJob,
     JobKind.TRAIN: TrainJob,

@@ -47,7 +47,9 @@ ParamsOfTheKind = Annotated[
 class JobIn(Strict):
     dataset: Text
     kind: Annotated[JobKind, BeforeValidator(_known_kind)]
-    model: Annotated[Text, Field(min_length=1, max_length=1024)] = "demo"
+    model: Annotated[Text, Field(min_length=1, max_length=1024)] | None = Field(
+        default=None, description="`demo` when left out; null for kinds that train no model."
+    )
     params: ParamsOfTheKind = Field(default_factory=dict, validate_default=True)
     webhook: Text | None = None
 
@@ -58,7 +60,7 @@ class JobOut(BaseModel):
     id: str
     kind: JobKind
     dataset: str
-    model: str
+    model: str | None
     state: JobState
     progress: Progress
     attempt: int

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, StrictFloat, StrictInt
 
 from app.contracts import Split, Task, Verdict
 from app.contracts.base import Strict, Text, Timestamp
+from app.contracts.dataset_settings import DatasetSettings
 
 LabelValue = Text | StrictInt | StrictFloat
 SetValue = Literal["core", "edge", "noise", "unscored"]
@@ -22,6 +23,9 @@ class DatasetIn(Strict):
         description="Class index = position. Left out: taken from the data, sorted, by the first job.",
     )
     description: Annotated[Text, Field(max_length=4096)] | None = None
+    settings: DatasetSettings | None = Field(
+        default=None, description="The ones that are named change; the others stay as they are."
+    )
 
 
 class LabelCount(BaseModel):
@@ -43,6 +47,7 @@ class DatasetOut(BaseModel):
     task: Task
     labels: list[LabelValue] | None
     description: str | None
+    settings: DatasetSettings
     created_at: Timestamp
     samples: int
     splits: dict[Split, int]

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from app.contracts.base import Record, Timestamp
+from app.contracts.dataset_settings import DatasetSettings
 
 Label = str | int | float
 SCORE_FORMULA = "grad-norm-mean/1"
@@ -70,6 +71,7 @@ class Dataset(Record):
     labels: tuple[Label, ...] | None = None
     description: str | None = None
     created_at: Timestamp
+    settings: DatasetSettings = DatasetSettings()
     lineage: str | None = None
     set_version: int = 0
 
@@ -109,6 +111,11 @@ class JobKind(StrEnum):
     TRAIN = "train"
     COMPARE = "compare"
 
+    @property
+    def trains(self) -> bool:
+        """Whether such a job trains a model; the others work on the samples alone."""
+        return self in (JobKind.SCORE, JobKind.GROW, JobKind.TRAIN, JobKind.COMPARE)
+
 
 class JobState(StrEnum):
     QUEUED = "queued"
@@ -143,7 +150,8 @@ class Job(Record):
     id: str
     kind: JobKind
     dataset: str
-    model: str
+    model: str = ""
+    """Empty for kinds that train no model."""
     state: JobState
     progress: Progress
     attempt: int

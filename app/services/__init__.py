@@ -1,1 +1,1 @@
-"""Use cases: ingest, look up, page, create and cancel jobs. Knows stores, not HTTP."""
+"""Use cases: describe, look up, page, create and cancel jobs. Knows stores, not HTTP."""

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.contracts import Dataset, Label, Lineage, SetVersion, Task, now
+from app.contracts.dataset_settings import DatasetSettings
 from app.errors import Conflict, Invalid, NotFound
+from app.ingest.rows import MAX_LABEL_CHARS, known_labels
 from app.services.jobs_left import clean_up_ended
-from app.services.rows import MAX_LABEL_CHARS, known_labels
 from app.settings import Settings
 from app.store.samples import StoredLabel
 from app.store.state import State
@@ -27,7 +28,12 @@ class DatasetSummary:
 
 
 def put_dataset(
-    state: State, name: str, task: Task, labels: tuple[Label, ...] | None, description: str | None
+    state: State,
+    name: str,
+    task: Task,
+    labels: tuple[Label, ...] | None = None,
+    description: str | None = None,
+    settings: DatasetSettings | None = None,
 ) -> tuple[Dataset, bool]:
     """The dataset of that name, and whether it was made now.
 
@@ -37,26 +43,34 @@ def put_dataset(
     checked = None if labels is None else _check_labels(task, labels)
     since = state.durability.incarnation()
     if state.datasets.find(name) is None:
-        made = _make(state, name, task, checked, description)
+        made = _make(state, name, task, checked, description, settings or DatasetSettings())
         if made is not None:
             return made, True
     dataset = state.datasets.get(name)
     if dataset.task is not task:
         raise Conflict("dataset_exists", f"dataset {name!r} exists with task {dataset.task.value!r}")
     if checked is not None:
-        held = _fix_labels(state, dataset, checked) if dataset.labels is None else dataset.labels
-        if _texts(held) != _texts(checked):
+        fixed = _fix_labels(state, dataset, checked) if dataset.labels is None else dataset.labels
+        if _texts(fixed) != _texts(checked):
             raise Conflict("dataset_exists", f"dataset {name!r} exists with other labels")
     with state.datasets.writing(dataset):
         if description is not None:
             state.datasets.describe(dataset, description)
+        if settings is not None:
+            held = state.datasets.get(name).settings  # another request may have changed others of them
+            state.datasets.save_settings(dataset, held.changed(settings))
         state.archive.save_manifest(dataset)
     state.make_durable(since=since)
     return state.datasets.get(name), False
 
 
 def _make(
-    state: State, name: str, task: Task, labels: tuple[Label, ...] | None, description: str | None
+    state: State,
+    name: str,
+    task: Task,
+    labels: tuple[Label, ...] | None,
+    description: str | None,
+    settings: DatasetSettings,
 ) -> Dataset | None:
     """A new dataset; None if somebody else was quicker. Its table is there before anyone knows its name."""
     dataset = Dataset(
@@ -65,6 +79,7 @@ def _make(
         task=task,
         labels=labels,
         description=description,
+        settings=settings,
         created_at=now(),
     )
     state.samples.create(dataset)

@@ -20,6 +20,7 @@ from app.store.jobs import new_job_id
 from app.store.model_places import check_model_name
 from app.store.state import State
 
+DEFAULT_MODEL = "demo"
 Hint = Callable[[], None]
 
 
@@ -34,7 +35,7 @@ def create_job(
     *,
     dataset_name: str,
     kind: JobKind,
-    model: str,
+    model: str | None,
     params: JobParams,
     webhook: str | None,
     idempotency_key: str | None,
@@ -49,15 +50,16 @@ def create_job(
     if webhook is not None:
         raise Invalid("webhook_unavailable", "this version of the service calls no webhooks")
     dataset = state.datasets.get(dataset_name)
-    check_model_name(model, settings)
-    _refuse_loss_of_grades(dataset, params)
-    _refuse_untrainable(train_counts(state, dataset), dataset_name)
+    used = _checked_model(model, kind, settings)
+    if kind.trains:
+        _refuse_loss_of_grades(dataset, params)
+        _refuse_untrainable(train_counts(state, dataset), dataset_name)
     # The uid, not the name: a dataset that was deleted and made again is another one.
-    request = json.dumps([dataset.uid, kind, model, params.model_dump(mode="json")], sort_keys=True)
+    request = json.dumps([dataset.uid, kind, used, params.model_dump(mode="json")], sort_keys=True)
     shown = _with_version(state, dataset, params).model_dump(mode="json")
     key = None if idempotency_key is None else (idempotency_key, request)
     job_id = new_job_id()
-    job, created = state.durably(lambda: state.jobs.create(dataset, kind, model, shown, key, job_id))
+    job, created = state.durably(lambda: state.jobs.create(dataset, kind, used, shown, key, job_id))
     if created:
         state.archive.save_job(job.id)
         hint()
@@ -118,7 +120,18 @@ def state_changes(job: Job) -> list[Job]:
 
 def shown_job(job: Job) -> Mapping[str, Any]:
     """JOB of the contract."""
-    return job.model_dump(mode="json")
+    return job.model_dump(mode="json") | {"model": job.model or None}
+
+
+def _checked_model(model: str | None, kind: JobKind, settings: Settings) -> str:
+    """The model that the job uses; empty for kinds that train none."""
+    if not kind.trains:
+        if model is not None:
+            raise Invalid("model_unused", f"a job of kind {kind.value} trains no model")
+        return ""
+    name = DEFAULT_MODEL if model is None else model
+    check_model_name(name, settings)
+    return name
 
 
 def _with_version(state: State, dataset: Dataset, params: JobParams) -> JobParams:

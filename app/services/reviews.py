@@ -8,9 +8,9 @@ import msgspec
 
 from app.contracts import Dataset, Label, Verdict, now
 from app.errors import Invalid, NotFound
+from app.ingest.rows import RowError, SampleRow, known_labels, stored_label
 from app.services.cursors import Position, decode_cursor, encode_cursor
 from app.services.datasets import find_sample
-from app.services.rows import RowError, SampleRow, known_labels, stored_label
 from app.store.layout import GENERATIONS
 from app.store.review_log import Review, Standing, standing
 from app.store.samples import StoredLabel

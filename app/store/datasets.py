@@ -11,6 +11,7 @@ import redis
 from redis.exceptions import LockError
 
 from app.contracts import Dataset, Label, Lineage
+from app.contracts.dataset_settings import DatasetSettings
 from app.errors import Conflict, NotFound, StaleWorker
 from app.store.keys import Keys
 from app.store.layout import STATE_FORMAT, other_format
@@ -39,6 +40,8 @@ class DatasetStore:
             fields["labels"] = json.dumps(dataset.labels)
         if dataset.description is not None:
             fields["description"] = dataset.description
+        if dataset.settings != DatasetSettings():
+            fields["settings"] = dataset.settings.model_dump_json()
         meta = self._keys.dataset(dataset.uid).meta
         self._client.hset(meta, mapping=fields)
         self._client.hsetnx(self._keys.datasets, dataset.name, dataset.uid)
@@ -75,6 +78,9 @@ class DatasetStore:
 
     def describe(self, dataset: Dataset, description: str) -> None:
         self._client.hset(self._keys.dataset(dataset.uid).meta, "description", description)
+
+    def save_settings(self, dataset: Dataset, settings: DatasetSettings) -> None:
+        self._client.hset(self._keys.dataset(dataset.uid).meta, "settings", settings.model_dump_json())
 
     def fix_labels(self, dataset: Dataset, labels: tuple[Label, ...]) -> tuple[Label, ...]:
         """Fixes the labels for good; answers the ones that hold, which an earlier call may have fixed."""
@@ -154,8 +160,8 @@ def dataset_of(meta: Mapping[str, str]) -> Dataset:
     """
     if int(meta.get("format", 1)) != STATE_FORMAT:
         raise other_format(int(meta.get("format", 1)))
-    labels = json.loads(meta["labels"]) if "labels" in meta else None
-    return Dataset.model_validate({**meta, "labels": labels})
+    parsed = {name: json.loads(meta[name]) for name in ("labels", "settings") if name in meta}
+    return Dataset.model_validate({**meta, **parsed})
 
 
 def refuse_unless(answer: bytes, wanted: bytes) -> None:

@@ -21,6 +21,7 @@ def test_made_once_and_found_again(api: Api) -> None:
         "task": "classification",
         "labels": None,
         "description": "what people say",
+        "settings": first.json()["settings"],
         "created_at": "",
         "samples": 0,
         "splits": {"train": 0, "validation": 0, "test": 0},

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.services.rows import MAX_LABEL_CHARS, MAX_NAME_CHARS
+from app.ingest.rows import MAX_LABEL_CHARS, MAX_NAME_CHARS
 from tests.api.asking import Api, code
 
 

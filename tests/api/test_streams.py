@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.services.streams import CsvStream, NdjsonStream, RowStream
+from app.ingest.streams import CsvStream, NdjsonStream, RowStream
 from tests.api.asking import Api, code
 
 NDJSON, CSV = "application/x-ndjson", "text/csv"

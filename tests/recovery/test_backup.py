@@ -11,8 +11,8 @@ import pytest
 
 from app.contracts import JobKind, JobState
 from app.errors import Conflict, Damaged
+from app.ingest.writing import delete_sample
 from app.services.backup import backup
-from app.services.ingest import delete_sample
 from app.services.job_files import job_files, open_job_file
 from app.services.restore import restore
 from app.services.verify import verify

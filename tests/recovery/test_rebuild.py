@@ -10,8 +10,8 @@ import pytest
 
 from app.contracts import JobState, Task
 from app.errors import Conflict, Damaged, NotFound, StaleWorker
+from app.ingest.writing import delete_sample
 from app.services.datasets import delete_dataset, put_dataset
-from app.services.ingest import delete_sample
 from app.services.rebuild import rebuild
 from app.store.records import Ledger, empty_records
 from app.store.state import State

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 
 from app.contracts import Dataset, Verdict, now
+from app.ingest.writing import delete_sample
 from app.services.backup import backup
 from app.services.datasets import delete_dataset
-from app.services.ingest import delete_sample
 from app.services.rebuild import rebuild
 from app.services.restore import restore
 from app.services.reviews import add_review, list_reviews, reviews_of, take_back

@@ -13,7 +13,7 @@ import pytest
 
 from app.contracts import Dataset, JobState
 from app.errors import NotFound
-from app.services.ingest import delete_sample
+from app.ingest.writing import delete_sample
 from app.services.verify import Finding, verify
 from app.settings import Settings
 from app.store.content import ENTRY_COLUMNS

@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 )
 
 from app.contracts import Claim, SetName
-from app.services.ingest import delete_sample
+from app.ingest.writing import delete_sample
 from app.services.scores import scores, scores_json
 from app.services.sets import Page, member, page, page_json
 from app.settings import Settings

@@ -9,7 +9,7 @@ import pytest
 
 from app.contracts import Dataset, Verdict, now
 from app.errors import NotFound, Unavailable
-from app.services.ingest import delete_sample
+from app.ingest.writing import delete_sample
 from app.services.reviews import add_review, list_reviews, reviews_of, take_back
 from app.services.verify import verify
 from app.settings import Settings

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from app.contracts import Label
 from app.errors import NotFound, Unavailable
-from app.services.ingest import delete_sample
+from app.ingest.writing import delete_sample
 from app.store.artifacts import ArtifactStore
 from app.store.locations import join_location, writable
 from app.store.samples import StoredLabel

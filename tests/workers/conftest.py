@@ -14,10 +14,10 @@ import torch
 
 from app.api.job_schemas import PARAMS
 from app.contracts import Claim, Dataset, Job, JobKind, Task
+from app.ingest.rows import row_from_json
+from app.ingest.writing import Ingest
 from app.services.datasets import put_dataset
-from app.services.ingest import Ingest
 from app.services.jobs import create_job
-from app.services.rows import row_from_json
 from app.services.scores import scores
 from app.settings import Settings
 from app.store.embedded import EmbeddedRedis
@@ -103,8 +103,8 @@ class Bench:
             lambda: None,
             dataset_name=dataset,
             kind=kind,
-            model=self.model,
-            params=PARAMS[kind].model_validate(FAST | params),
+            model=self.model if kind.trains else None,
+            params=PARAMS[kind].model_validate(FAST | params if kind.trains else params),
             webhook=None,
             idempotency_key=None,
         )

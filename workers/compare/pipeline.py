@@ -24,7 +24,7 @@ from models.training import FittingRun, pick_device
 from workers.compare.plan import Trained, Training, named_members, trainings
 from workers.compare.results import compared
 from workers.compare.slicing import slicings
-from workers.ground import Ground
+from workers.ground import TrainingGround
 from workers.lease import JobLease
 from workers.measuring import Measure
 from workers.report.compare import compare_page
@@ -51,7 +51,7 @@ class CompareJob:
         self._state = state
         self._lease = lease
         self._params = CompareParams.model_validate(lease.claim.job.params)
-        self._ground = Ground(state, settings, lease, self._params)
+        self._ground = TrainingGround(state, settings, lease, self._params)
         self._encoder: EncoderState | None = None
 
     def run(self) -> dict[str, Any]:

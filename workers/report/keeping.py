@@ -8,7 +8,7 @@ from typing import Any
 
 from app.contracts import Job
 from app.store.results import REPORT_HTML, REPORT_JSON
-from workers.ground import Ground
+from workers.ground import TrainingGround
 from workers.score.room import when_there_is_room
 
 
@@ -24,7 +24,7 @@ def job_and_result(job: Job, result: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def keep_report(ground: Ground, report: Mapping[str, Any], html: str) -> None:
+def keep_report(ground: TrainingGround, report: Mapping[str, Any], html: str) -> None:
     """Bears repetition; waits while the disk is full."""
     content = json.dumps(report, ensure_ascii=False, allow_nan=False).encode()
     when_there_is_room(ground.lease, lambda: ground.results.write(REPORT_JSON, content))

@@ -10,7 +10,7 @@ import numpy as np
 from app.contracts import Dataset, Job
 from app.logs import get_logger
 from app.store.records import Records
-from workers.ground import Ground
+from workers.ground import TrainingGround
 from workers.report.keeping import job_and_result, keep_report
 from workers.report.page import Section, Table, page
 from workers.report.plots import data_map, histogram_by_set, rounds_curve, training_curves
@@ -27,7 +27,7 @@ BASES = {
 
 
 def report_sorting(
-    ground: Ground, dataset: Dataset, data: JobData, records: Records, result: Mapping[str, Any]
+    ground: TrainingGround, dataset: Dataset, data: JobData, records: Records, result: Mapping[str, Any]
 ) -> None:
     """Leaves the report of a job that has published its sets."""
     samples = sorted_samples(ground.state, dataset, int(result["set_version"]), records, data)

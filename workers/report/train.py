@@ -11,7 +11,7 @@ from scipy.special import softmax
 
 from app.contracts import Job, Label
 from models.classification import confusion_matrix
-from workers.ground import Ground
+from workers.ground import TrainingGround
 from workers.report.compare import MOST_DRAWN_LABELS, metric_name
 from workers.report.keeping import job_and_result, keep_report
 from workers.report.page import Section, Table, page
@@ -24,7 +24,7 @@ Logits = NDArray[np.float32]
 
 
 def report_training(
-    ground: Ground,
+    ground: TrainingGround,
     result: Mapping[str, Any],
     points: Sequence[Mapping[str, float]],
     tested: tuple[Rows, Logits] | None,

@@ -18,7 +18,7 @@ from app.store.state import State
 from models.batching import LabelledTexts
 from models.encoders import LoadedClassifier
 from models.gradients.native import use_kernels
-from workers.ground import Ground
+from workers.ground import TrainingGround
 from workers.lease import JobLease
 from workers.score.book import ScoreBook
 from workers.score.data import JobData, require_what_the_policy_needs
@@ -49,7 +49,7 @@ class Material:
     seen: Seen
 
 
-class Groundwork(Ground):
+class Groundwork(TrainingGround):
     """Of a job that scores and sorts."""
 
     params: SortingParams

@@ -12,7 +12,7 @@ from app.logs import get_logger
 from models.encoders.language import EncoderState, encoder_state
 from models.losses import CROSS_ENTROPY
 from models.training import PretrainingRun, TrainingConfig, pick_device
-from workers.ground import Ground
+from workers.ground import TrainingGround
 from workers.score.configuration import training_config
 from workers.score.data import JobData, Rows, load_train_texts
 from workers.score.pace import Pace
@@ -38,7 +38,7 @@ class DomainPretraining:
     job that is killed goes on within it or behind it.
     """
 
-    def __init__(self, ground: Ground, params: TrainParams | CompareParams, texts: Rows) -> None:
+    def __init__(self, ground: TrainingGround, params: TrainParams | CompareParams, texts: Rows) -> None:
         assert params.domain_pretraining is not None
         self._ground = ground
         self._asked = params.domain_pretraining
@@ -58,7 +58,7 @@ class DomainPretraining:
     @classmethod
     def asked_for(
         cls,
-        ground: Ground,
+        ground: TrainingGround,
         params: TrainParams | CompareParams,
         dataset: Dataset,
         version: int,

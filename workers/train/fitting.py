@@ -16,7 +16,7 @@ from models.encoders import LoadedClassifier
 from models.evaluation import predict_logits
 from models.training import FittingRun, StepResult
 from models.training.fitting import Losses
-from workers.ground import Ground
+from workers.ground import TrainingGround
 from workers.lease import JobInterrupted
 from workers.score.data import Rows
 from workers.score.pace import Pace
@@ -75,7 +75,7 @@ class Course:
 class Fitting:
     """The job's trainings, one after the other, each resumable within."""
 
-    def __init__(self, ground: Ground, pace: Pace) -> None:
+    def __init__(self, ground: TrainingGround, pace: Pace) -> None:
         self._ground = ground
         self._pace = pace
 
@@ -120,7 +120,7 @@ class Fitting:
 
 
 def predicted(
-    ground: Ground, run: FittingRun, classifier: LoadedClassifier, tokens: TokenizedTexts
+    ground: TrainingGround, run: FittingRun, classifier: LoadedClassifier, tokens: TokenizedTexts
 ) -> NDArray[np.float32]:
     """Logits (n, classes). Raises what the lease raises."""
     return predict_logits(

@@ -25,7 +25,7 @@ from models.encoders import LoadedClassifier
 from models.encoders.saving import save_classifier
 from models.losses.graded import require_order
 from models.training import FittingRun, pick_device
-from workers.ground import Ground
+from workers.ground import TrainingGround
 from workers.lease import JobLease
 from workers.measuring import Measure, Metrics
 from workers.report.train import report_training
@@ -59,7 +59,7 @@ class TrainJob:
         self._state = state
         self._lease = lease
         self._params = TrainParams.model_validate(lease.claim.job.params)
-        self._ground = Ground(state, settings, lease, self._params)
+        self._ground = TrainingGround(state, settings, lease, self._params)
 
     def run(self) -> dict[str, Any]:
         """The job's `result`.

@@ -20,7 +20,9 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 def put_dataset(dataset: NewName, body: DatasetIn, service: ServiceDep, response: Response) -> DatasetOut:
     """Creates a dataset (201), or finds it there with the same task (200)."""
     labels = None if body.labels is None else tuple(body.labels)
-    held, created = use.put_dataset(service.state, dataset, body.task, labels, body.description)
+    held, created = use.put_dataset(
+        service.state, dataset, body.task, labels, body.description, body.settings
+    )
     response.status_code = 201 if created else 200
     return _shown(use.summary(service.state, held))
 

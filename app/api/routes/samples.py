@@ -20,12 +20,12 @@ from app.api.problems import problem_response
 from app.api.schemas import IngestOut, SampleOut, SamplePage
 from app.contracts import Split
 from app.errors import REMEDIES, Invalid, Malformed, NotFound, TooLarge, UnsupportedMedia
+from app.ingest.rows import row_from_json
+from app.ingest.streams import CsvStream, Decoded, NdjsonStream, RowStream
+from app.ingest.writing import Ingest, IngestReport, delete_sample
 from app.services.datasets import find_sample
 from app.services.explanation import attributed, explain
-from app.services.ingest import Ingest, IngestReport, delete_sample
-from app.services.rows import row_from_json
 from app.services.samples import Filters, SetFilter, describe, list_samples
-from app.services.streams import CsvStream, Decoded, NdjsonStream, RowStream
 
 router = APIRouter(prefix="/v1/datasets/{dataset}/samples", tags=["samples"])
 _STREAMS: dict[str, type[RowStream]] = {"application/x-ndjson": NdjsonStream, "text/csv": CsvStream}

@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from app.contracts import Dataset
 from app.errors import NotFound
-from app.services.rows import RowError, SampleRow, check_row, known_labels, stored_label
-from app.services.streams import Decoded
+from app.ingest.rows import RowError, SampleRow, check_row, known_labels, stored_label
+from app.ingest.streams import Decoded
 from app.settings import Settings
 from app.store.content import attributes_digest, content_digest
 from app.store.ids import IdEntry

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from app.errors import Malformed
-from app.services.rows import RowError, SampleRow, csv_records, row_from_csv, row_from_json
+from app.ingest.rows import RowError, SampleRow, csv_records, row_from_csv, row_from_json
 
 Decoded = Callable[[], SampleRow]
 """Decodes one row when called; raises RowError."""

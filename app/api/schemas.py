@@ -84,6 +84,9 @@ class IngestOut(BaseModel):
     unchanged: int
     rejected_total: int
     rejected: list[Rejected] = Field(description="The first 10,000 of them.")
+    masked: dict[str, int] = Field(
+        description="How often `email`, `phone`, `id`, `card` and `iban` were masked; empty when nothing was."
+    )
 
 
 class GradNorm(BaseModel):

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from app.contracts.base import Strict
 
 
 class DatasetSettings(Strict):
     """Every field has a default; `PUT /v1/datasets/{dataset}` changes the ones that it names."""
+
+    mask_samples: bool = Field(
+        default=False,
+        description="E-mail addresses, telephone, identity, card and account numbers in `text`, `text_pair` "
+        "and string values of `meta` are replaced before a sample is stored; they are kept nowhere.",
+    )
 
     def changed(self, fields: DatasetSettings) -> DatasetSettings:
         """With what the client named, and as it was otherwise."""

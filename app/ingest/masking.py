@@ -16,7 +16,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import msgspec
+
 from app.ingest.identifying_numbers import KINDS, Kind
+from app.ingest.rows import MetaValue, SampleRow
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def _spans(text: str) -> list[_Span]:
     return sorted(spans)
 
 
-def mask_meta(meta: Mapping[str, object]) -> tuple[dict[str, object], Counter[str]]:
+def mask_meta(meta: Mapping[str, MetaValue]) -> tuple[dict[str, MetaValue], Counter[str]]:
     """String values masked; names and numbers as they are."""
     counts: Counter[str] = Counter()
     masked = dict(meta)
@@ -86,6 +89,19 @@ def mask_meta(meta: Mapping[str, object]) -> tuple[dict[str, object], Counter[st
             masked[name] = one.text
             counts.update(one.counts)
     return masked, counts
+
+
+def mask_row(row: SampleRow) -> tuple[SampleRow, Counter[str]]:
+    """With texts and `meta` masked; the very row where there was nothing to mask."""
+    meta, counts = (None, Counter[str]()) if row.meta is None else mask_meta(row.meta)
+    text = mask_text(row.text)
+    pair = None if row.text_pair is None else mask_text(row.text_pair)
+    counts.update(text.counts)
+    counts.update({} if pair is None else pair.counts)
+    if not counts:
+        return row, counts
+    text_pair = None if pair is None else pair.text
+    return msgspec.structs.replace(row, text=text.text, text_pair=text_pair, meta=meta), counts
 
 
 def _emails(plain: str) -> Iterator[_Span]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import pyarrow as pa
 
 from app.contracts import Dataset
 from app.errors import NotFound
+from app.ingest.masking import mask_row
 from app.ingest.rows import LabelReader, RowError, SampleRow, check_row
 from app.ingest.streams import Decoded
 from app.settings import Settings
@@ -34,6 +36,7 @@ class IngestReport:
     unchanged: int = 0
     rejected_total: int = 0
     rejected: list[dict[str, Any]] = field(default_factory=list)
+    masked: Counter[str] = field(default_factory=Counter)
 
     @property
     def stored(self) -> int:
@@ -115,6 +118,9 @@ class Ingest:
 
     def _check(self, index: int, row: SampleRow) -> Checked:
         check_row(row, self._settings.max_text_chars)
+        if self._dataset.settings.mask_samples:
+            row, masked = mask_row(row)
+            self.report.masked.update(masked)
         label = self._labels.read(row)
         text, number = (None, False) if label is None else label
         group = None if row.group is None else str(row.group)

@@ -41,6 +41,7 @@ def test_every_field_comes_back_as_it_was_sent(api: Api) -> None:
         "unchanged": 0,
         "rejected_total": 0,
         "rejected": [],
+        "masked": {},
     }
     held = api.read("/samples/a%5Cb")
     assert {name: held[name] for name in sent} == sent

@@ -99,9 +99,23 @@ class TrainingGround(Ground):
         )
 
     def read(self, dataset: Dataset) -> tuple[int, JobData]:
-        """The version of the samples that the job works on, the same for every attempt, and its rows."""
+        """The version of the samples that the job works on, the same for every attempt, and its rows.
+
+        From here on no rule may replace the dataset's splits. Raises JobFailed where one is half applied.
+        """
+        self.state.splits.refuse_half_applied(dataset)
         version = self.state.samples.pin(dataset, self.claim.job.id)
-        return version, load_job_data(self.state, dataset, version, self.params)
+        data = load_job_data(self.state, dataset, version, self.params)
+        if self.state.splits.used_by(dataset) is None:
+            self._mark_splits_used(dataset)
+        return version, data
+
+    def _mark_splits_used(self, dataset: Dataset) -> None:
+        since = self.state.durability.incarnation()
+        with self.state.datasets.writing(dataset):
+            self.state.splits.mark_used(dataset, self.claim.job.id)
+            self.state.archive.save_manifest(dataset)
+        self.state.make_durable(since=since)
 
     def tokenized(self, model: LoadedModel, rows: Rows) -> LabelledTexts:
         tokens = tokenize(

@@ -17,6 +17,7 @@ from workers.compare.pipeline import CompareJob
 from workers.grow.pipeline import GrowJob
 from workers.lease import JobCancelled, JobInterrupted, JobLease
 from workers.score.pipeline import ScoreJob
+from workers.split.pipeline import SplitJob
 from workers.train.pipeline import TrainJob
 
 UNAVAILABLE_SECONDS = 5.0
@@ -36,6 +37,7 @@ JOBS: dict[JobKind, type[Runnable]] = {
     JobKind.GROW: GrowJob,
     JobKind.TRAIN: TrainJob,
     JobKind.COMPARE: CompareJob,
+    JobKind.SPLIT: SplitJob,
 }
 log = get_logger(__name__)
 

@@ -32,7 +32,7 @@ def score(
 
     Example: gradsift score reviews --param num_train_epochs=2 --param core_fraction=0.3 --watch
     """
-    _run("score", dataset, model, read_params(param), connect(url, api_key), follow=watch)
+    run("score", dataset, model, read_params(param), connect(url, api_key), follow=watch)
 
 
 def grow(
@@ -47,7 +47,7 @@ def grow(
 
     Example: gradsift grow reviews --param initial_fraction=0.1 --param max_rounds=4 --watch
     """
-    _run("grow", dataset, model, read_params(param), connect(url, api_key), follow=watch)
+    run("grow", dataset, model, read_params(param), connect(url, api_key), follow=watch)
 
 
 def train(
@@ -66,7 +66,7 @@ def train(
 
     Example: gradsift train reviews --set core+edge --param num_train_epochs=4 --watch
     """
-    _run("train", dataset, model, {"set": set} | read_params(param), connect(url, api_key), follow=watch)
+    run("train", dataset, model, {"set": set} | read_params(param), connect(url, api_key), follow=watch)
 
 
 def compare(
@@ -88,7 +88,7 @@ def compare(
     Example: gradsift compare reviews --subset core --subset core+edge --param seeds=5 --watch
     """
     params = {"subsets": subsets} if subsets else {}
-    _run("compare", dataset, model, params | read_params(param), connect(url, api_key), follow=watch)
+    run("compare", dataset, model, params | read_params(param), connect(url, api_key), follow=watch)
 
 
 def watch(job: JobId, url: Url = DEFAULT_URL, api_key: ApiKey = None) -> None:
@@ -136,7 +136,7 @@ def jobs(
     print_table(["job", "kind", "dataset", "state", "done", "created"], rows, empty="no jobs")
 
 
-def _run(
+def run(
     kind: str, dataset: str, model: str | None, params: dict[str, Any], client: Client, *, follow: bool
 ) -> None:
     with client:
@@ -179,6 +179,9 @@ def _print_end(job: Json) -> None:
         print(", ".join(f"{count} {name}" for name, count in sizes.items()))
     for sentence in (job.get("result") or {}).get("verdict", []):
         print(sentence)
+    splits = (job.get("result") or {}).get("splits")
+    if isinstance(splits, dict):
+        print(", ".join(f"{count} {name}" for name, count in splits.items()))
     for split in ("validation", "test"):
         metrics = (job.get("result") or {}).get(split)
         if isinstance(metrics, dict):

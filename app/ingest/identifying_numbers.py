@@ -124,7 +124,7 @@ KINDS = (
     _kind("id", r"\d\d(?:0[1-9]|1[0-2])[0-3]\d-[0-9]\d{6}", rrn.is_valid),
     *(_kind("card", form, _is_card) for form in _CARD_FORMS),
     # With a country code.
-    Kind("phone", re.compile(r"(?<![+=])\+ ?[1-9](?:[ .\-()/]{0,2}\d){7,14}(?!\d)"), lambda match: match.end()),
+    Kind("phone", re.compile(r"(?<![+=])\+ ?[1-9](?:[ .\-()/]{0,2}\d){7,14}(?!\d)"), re.Match.end),
     _kind("phone", r"00[1-9]\d{0,2}[ \-/.(](?:[ .\-()/]{0,2}\d){7,12}"),
     # Chinese: mobile, and landline with its extension.
     Kind(

@@ -28,7 +28,8 @@ class SampleRow(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     text_pair: str | None = None
     label: str | int | float | None = None
     group: str | int | None = None
-    split: Literal["train", "validation", "test"] = "train"
+    split: Literal["train", "validation", "test"] | msgspec.UnsetType = msgspec.UNSET
+    """Not sent: train, or by the dataset's rule where it has one."""
     weight: float | None = None
     meta: dict[str, MetaValue] | None = None
 

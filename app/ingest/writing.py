@@ -13,6 +13,7 @@ import pyarrow as pa
 from app.contracts import Dataset
 from app.errors import NotFound
 from app.ingest.masking import mask_row
+from app.ingest.placing import placed
 from app.ingest.rows import LabelReader, RowError, SampleRow, check_row
 from app.ingest.streams import Decoded
 from app.settings import Settings
@@ -128,7 +129,7 @@ class Ingest:
             index,
             row,
             label,
-            content_digest(row.text, row.text_pair, text, row.split),
+            content_digest(row.text, row.text_pair, text, row.split or "train"),
             attributes_digest(number, group, row.weight, row.meta),
         )
 
@@ -142,15 +143,17 @@ class Ingest:
         with writing_samples(state, dataset):
             known_ordinals = state.datasets.next_ordinal(dataset)
             state.journal.begin(dataset.uid, ids)
-            changes = self._changes(batch, state.ids.assign(dataset, ids), outcome)
+            entries = state.ids.assign(dataset, ids)
+            batch = placed(state, dataset, batch, entries)
+            changes = self._changes(batch, entries, outcome)
             if changes:
                 # The ordinals must never be given again, also if Redis dies after the rows are stored; and
                 # whoever comes then must find in the journal what may be half done.
                 state.make_durable(since=since)
                 all_new = all(change.old.ordinal >= known_ordinals for change in changes)
                 state.samples.write(dataset, _table(changes), all_new=all_new)
-                entries = [(change.one.row.id, change.new) for change in changes]
-                state.ids.commit(dataset, entries, state.sets.numbers(dataset))
+                visible = [(change.one.row.id, change.new) for change in changes]
+                state.ids.commit(dataset, visible, state.sets.numbers(dataset))
                 state.make_durable(since=since)
                 state.samples.compact_if_scattered(dataset)
             state.journal.end(dataset.uid)
@@ -255,7 +258,7 @@ def _table(changes: Sequence[_Change]) -> pa.Table:
         "label": [None if label is None else label.text for label in labels],
         "label_number": [label is not None and label.number for label in labels],
         "group": [None if row.group is None else str(row.group) for row in rows],
-        "split": [row.split for row in rows],
+        "split": [row.split or "train" for row in rows],
         "weight": [row.weight for row in rows],
         "meta": [None if row.meta is None else json.dumps(row.meta, ensure_ascii=False) for row in rows],
     }

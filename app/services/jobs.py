@@ -45,7 +45,7 @@ def create_job(
     Raises:
         NotFound: unknown dataset, or set version to train on.
         Invalid, Forbidden: a model that cannot be used, or a dataset that cannot be trained on.
-        Conflict: the Idempotency-Key belongs to another request.
+        Conflict: the Idempotency-Key belongs to another request, or the job would replace splits in use.
     """
     if webhook is not None:
         raise Invalid("webhook_unavailable", "this version of the service calls no webhooks")
@@ -54,6 +54,8 @@ def create_job(
     if kind.trains:
         _refuse_loss_of_grades(dataset, params)
         _refuse_untrainable(train_counts(state, dataset), dataset_name)
+    if kind is JobKind.SPLIT:
+        state.splits.refuse_used(dataset)
     # The uid, not the name: a dataset that was deleted and made again is another one.
     request = json.dumps([dataset.uid, kind, used, params.model_dump(mode="json")], sort_keys=True)
     shown = _with_version(state, dataset, params).model_dump(mode="json")

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import lance
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from app.contracts import Dataset, Label
@@ -205,6 +206,14 @@ class SampleStore:
         groups = columns.group_by(["split", "label", "label_number"]).aggregate([([], "count_all")])
         rows: list[dict[str, Any]] = groups.to_pylist()
         return rows
+
+    def splits_of_groups(self, dataset: Dataset, groups: Sequence[str]) -> dict[str, list[str]]:
+        """In which splits the samples of each group are; groups without samples are missing."""
+        with self._opened(dataset) as table:
+            columns = table.to_table(columns=["group", "split"])
+        found = columns.filter(pc.is_in(columns["group"], pa.array(groups, pa.string())))
+        rows = found.group_by("group").aggregate([("split", "distinct")]).to_pylist()
+        return {row["group"]: sorted(row["split_distinct"]) for row in rows}
 
     def pin(self, dataset: Dataset, tag: str) -> int:
         """Keeps the present version from clean-up under a name; the same name gives the same version."""

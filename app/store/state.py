@@ -29,6 +29,7 @@ from app.store.reviews import ReviewStore
 from app.store.samples import SampleStore
 from app.store.scores import ScoreStore
 from app.store.sets import SetStore
+from app.store.splits import SplitStore
 
 T = TypeVar("T")
 
@@ -38,6 +39,7 @@ class State:
     client: redis.Redis
     keys: Keys
     datasets: DatasetStore
+    splits: SplitStore
     ids: IdStore
     samples: SampleStore
     reviews: ReviewStore
@@ -80,6 +82,7 @@ def open_state(settings: Settings, *, outage_seconds: float = 1.0, waits_for_roo
         client=client,
         keys=keys,
         datasets=DatasetStore(client, keys),
+        splits=SplitStore(client, keys),
         ids=IdStore(client, keys),
         samples=SampleStore(settings.data_url),
         reviews=ReviewStore(settings.data_url),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -230,6 +232,28 @@ def test_killed_and_repeated_it_ends_the_same(
     rule = short_lease.state.splits.rule(dataset)
     assert rule is not None
     assert rule.applied
+
+
+def test_it_waits_for_a_writer_who_takes_long(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.store.datasets.LOCK_WAIT_SECONDS", 0.05)
+    dataset = bench.dataset(rows_of(60))
+    job = bench.queue(kind=SPLIT, by="stratified")
+    claim = bench.claim()
+    with ThreadPoolExecutor(1) as pool:
+        with bench.state.datasets.writing(dataset):
+            running = pool.submit(run_claimed, bench.state, bench.settings, claim)
+            time.sleep(0.5)
+        running.result()
+    assert bench.state.jobs.get(job.id).state is JobState.SUCCEEDED
+
+
+def test_cancelled_it_stops(bench: Bench) -> None:
+    bench.dataset(rows_of(60))
+    job = bench.queue(kind=SPLIT, by="stratified")
+    claim = bench.claim()
+    bench.state.jobs.cancel(job.id)
+    run_claimed(bench.state, bench.settings, claim)
+    assert bench.state.jobs.get(job.id).state is JobState.CANCELLED
 
 
 def test_samples_that_come_in_while_it_is_dead(short_lease: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

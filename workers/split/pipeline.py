@@ -7,6 +7,7 @@ that goes over what another one has moved finds it where it should be.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from app.contracts import Dataset, Progress
@@ -36,7 +37,7 @@ class SplitJob(Ground):
         self.state.splits.refuse_used(dataset)
         survey = self._surveyed(dataset)
         rule, followed = survey.rule(self.claim.job.id, self.claim.job.created_at)
-        self._save(dataset, rule)
+        self.when_free(lambda: self._save(dataset, rule))
         self._move(dataset, Placing(rule, followed))
         return self._result(dataset, survey, rule)
 
@@ -63,10 +64,11 @@ class SplitJob(Ground):
         while first < (total := self.state.datasets.next_ordinal(dataset)):
             self._tell("moving", first, total, READING + (1 - READING) * first / total)
             stop = min(first + ORDINALS_A_BATCH, total)
-            move_to_splits(self.state, dataset, placing, first, stop)
+            self.when_free(partial(move_to_splits, self.state, dataset, placing, first, stop))
             first = stop
         self._tell("moving", first, first, 1.0)
-        self._save(dataset, placing.rule.model_copy(update={"applied": True}))
+        applied = placing.rule.model_copy(update={"applied": True})
+        self.when_free(lambda: self._save(dataset, applied))
 
     def _tell(self, phase: str, step: int, total: int, fraction: float) -> None:
         self.lease.check(Progress(phase=phase, step=step, total_steps=total, fraction=fraction))

@@ -42,7 +42,10 @@ _SAMPLE_SCHEMA = {
         "text_pair": {"type": ["string", "null"]},
         "label": {"type": ["string", "number", "null"]},
         "group": {"type": ["string", "integer", "null"]},
-        "split": {"enum": ["train", "validation", "test"], "default": "train"},
+        "split": {
+            "enum": ["train", "validation", "test"],
+            "description": "Left out: `train`, or where the dataset has a split rule by that.",
+        },
         "weight": {"type": ["number", "null"], "minimum": 0},
         "meta": {"type": ["object", "null"]},
     },

@@ -36,7 +36,8 @@ class AnswerStore:
 
     def keep(self, dataset: Dataset, idempotency_key: str, answer: GivenAnswer) -> None:
         key = self._key(dataset, idempotency_key)
-        fields: dict[Any, Any] = {"request": answer.request, "status": answer.status, "body": zlib.compress(answer.body)}
+        body = zlib.compress(answer.body)
+        fields: dict[Any, Any] = {"request": answer.request, "status": answer.status, "body": body}
         pipe = self._client.pipeline()
         pipe.hset(key, mapping=fields)
         pipe.expire(key, REMEMBERED_SECONDS)

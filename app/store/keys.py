@@ -167,7 +167,7 @@ class DatasetKeys:
         return f"{self.base}:writing"
 
     def answer(self, key_digest: str) -> str:
-        """Hash: `request` (its digest), `status`, `body` (zlib): the answer under an Idempotency-Key; expires."""
+        """Hash: `request` (its digest), `status`, `body` (zlib) of what an Idempotency-Key got; expires."""
         return f"{self.base}:answer:{key_digest}"
 
     # -- ids ---------------------------------------------------------------------------------------------

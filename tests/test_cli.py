@@ -89,7 +89,13 @@ class Service:
     @property
     def env(self) -> dict[str, str]:
         nowhere = "http://127.0.0.1:9"  # a proxy of the environment must not come between
-        return {"GRADSIFT_URL": self.url, "GRADSIFT_API_KEY": KEY, "http_proxy": nowhere, "no_proxy": ""}
+        return {
+            "GRADSIFT_URL": self.url,
+            "GRADSIFT_API_KEY": KEY,
+            "GRADSIFT_STATE_DIR": str(self.directory / "state"),
+            "http_proxy": nowhere,
+            "no_proxy": "",
+        }
 
     def file(self, name: str, content: str) -> str:
         path = self.directory / name

@@ -40,9 +40,16 @@ class NdjsonStream(RowStream):
     def feed(self, chunk: bytes) -> Iterator[Decoded]:
         first, *others = chunk.split(b"\n")
         self._extend(first)
+        if not others:
+            return
+        yield from self._row()
+        last = others.pop()
         for line in others:
-            yield from self._row()
-            self._extend(line)
+            if len(line) > self._max_line_bytes:
+                yield _too_long(self._max_line_bytes)
+            elif line and not line.isspace():
+                yield partial(row_from_json, line)
+        self._extend(last)
 
     def finish(self) -> Iterator[Decoded]:
         yield from self._row()

@@ -8,11 +8,11 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
-from anyio import to_thread
+from anyio import CancelScope, to_thread
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from app.api.dependencies import Cursor, DatasetDep, Limit, Service, ServiceDep
+from app.api.dependencies import Cursor, DatasetDep, Limit, ServiceDep
 from app.api.explanation_schemas import ExplanationOut
 from app.api.leaving import unless_client_leaves
 from app.api.metrics import ROWS_INGESTED
@@ -21,12 +21,15 @@ from app.api.schemas import IngestOut, SampleOut, SamplePage
 from app.contracts import Split
 from app.errors import REMEDIES, Invalid, Malformed, NotFound, TooLarge, UnsupportedMedia
 from app.ingest.rows import row_from_json
+from app.ingest.session import IngestSession
 from app.ingest.streams import CsvStream, Decoded, NdjsonStream, RowStream
 from app.ingest.writing import Ingest, IngestReport, delete_sample
 from app.services.datasets import find_sample
 from app.services.explanation import attributed, explain
 from app.services.samples import Filters, SetFilter, describe, list_samples
+from app.settings import Settings
 
+BYTES_A_STEP = 2**18
 router = APIRouter(prefix="/v1/datasets/{dataset}/samples", tags=["samples"])
 _STREAMS: dict[str, type[RowStream]] = {"application/x-ndjson": NdjsonStream, "text/csv": CsvStream}
 _SAMPLE_SCHEMA = {
@@ -83,10 +86,10 @@ async def post_samples(dataset: DatasetDep, service: ServiceDep, request: Reques
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     ingest = Ingest(service.state, service.settings, dataset)
     if kind == "application/json":
-        rows = await _json_rows(request, service.settings.max_body_bytes)
-        await to_thread.run_sync(ingest.add, rows)
+        await to_thread.run_sync(ingest.add, await _json_rows(request, service.settings.max_body_bytes))
     elif kind in _STREAMS:
-        await _add_stream(request.stream(), _STREAMS[kind](service.settings.max_line_bytes), ingest, service)
+        rows = _STREAMS[kind](service.settings.max_line_bytes)
+        await _add_stream(request.stream(), rows, ingest, service.settings)
     else:
         raise UnsupportedMedia("unsupported_media_type", f"bodies of type {kind!r} are not read here")
     return _answer(request, ingest.report)
@@ -163,38 +166,34 @@ async def _json_rows(request: Request, limit: int) -> list[Decoded]:
 
 
 async def _add_stream(
-    chunks: AsyncIterator[bytes], rows: RowStream, ingest: Ingest, service: Service
+    chunks: AsyncIterator[bytes], rows: RowStream, ingest: Ingest, settings: Settings
 ) -> None:
-    """Stores what has come in whenever it fills a batch, so that memory does not grow with the body."""
-    settings = service.settings
-    batch: list[Decoded] = []
-    held_bytes = 0
+    """Takes in what has come whenever it is worth a step of its own, so that memory does not grow with it."""
+    session = IngestSession(
+        ingest, rows, batch_rows=settings.ingest_batch_rows, batch_bytes=settings.max_body_bytes
+    )
+    held = bytearray()
     try:
         async for chunk in chunks:
-            batch += rows.feed(chunk)
-            held_bytes += len(chunk)
-            if len(batch) >= settings.ingest_batch_rows or held_bytes >= settings.max_body_bytes:
-                await to_thread.run_sync(ingest.add, batch)
-                batch, held_bytes = [], 0
-        batch += rows.finish()
-    except Malformed as error:
-        if not ingest.report.received:
-            raise
-        stored = ingest.report.received - ingest.report.rejected_total
-        detail = f"{error.detail}; of the first {ingest.report.received} rows {stored} are stored, none after"
-        raise Malformed(error.code, detail, errors=ingest.report.rejected) from error
-    await to_thread.run_sync(ingest.add, batch)
+            held += chunk
+            if len(held) >= BYTES_A_STEP:
+                await to_thread.run_sync(session.accept, bytes(held))
+                held.clear()
+        await to_thread.run_sync(session.accept, bytes(held))
+        await to_thread.run_sync(session.finish)
+    finally:
+        with CancelScope(shield=True):
+            await to_thread.run_sync(session.close)
 
 
 def _answer(request: Request, report: IngestReport) -> Response:
-    stored = report.created + report.updated + report.unchanged
     for outcome in ("created", "updated", "unchanged"):
         ROWS_INGESTED.labels(outcome).inc(getattr(report, outcome))
     ROWS_INGESTED.labels("rejected").inc(report.rejected_total)
     if not report.received:
         raise Invalid("empty_request", "the request holds no samples")
     counts: dict[str, Any] = msgspec.to_builtins(report)
-    if stored == 0:
+    if report.stored == 0:
         return problem_response(
             request,
             422,

@@ -43,7 +43,7 @@ REMEDIES: dict[str, str] = {
     "no_report": "Jobs leave one when they succeed; `result` is in the job itself.",
     "unknown_file": "GET /v1/jobs/{id}/files lists the files of a job that has succeeded.",
     "unknown_job": "Check the id; jobs are listed at GET /v1/jobs.",
-    "unknown_kind": "Use a job kind of this version: score, grow, train or compare.",
+    "unknown_kind": "Use a job kind of this version: score, grow, train, compare or import.",
     "unknown_sample_ids": "Name train samples of the dataset that have a label.",
     "no_test": "Send labelled samples with split test: they are what models are compared on.",
     "no_model_to_continue": "Send a score job with keep_model true once; then update goes on with its model.",
@@ -60,6 +60,13 @@ REMEDIES: dict[str, str] = {
     "job_finished": "The job has ended already; its state does not change any more.",
     "worker_lost": "Its worker died several times; look into the worker's log (often: out of memory).",
     "internal_error": "Report it with the request id; the log holds the cause.",
+    # import jobs
+    "import_not_allowed": "Put the file under <data dir>/imports, or list the place in GRADSIFT_IMPORT_URLS.",
+    "import_not_found": "Correct `url`; a worker must be able to see the file.",
+    "import_unreadable": "Correct the file, `format`, `compression` or `columns`; stored rows stay.",
+    "import_changed": "Import it again once nobody writes it; rows that were stored stay.",
+    "import_nothing_stored": "Look at the first rejected rows in the detail, and at `columns`.",
+    "import_not_installed": "Install the fsspec package of this kind of URL where the workers run.",
     # scores and sets
     "too_many_ids": "Ask for at most 10,000 ids a request.",
     "unknown_set": "Use core, edge or noise.",

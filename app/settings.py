@@ -31,6 +31,9 @@ class Settings(BaseSettings):
     allowed_models: CommaSeparated = ()
     allow_hub: bool = False
 
+    # Where import jobs may read, beside `<data dir>/imports`.
+    import_urls: CommaSeparated = ()
+
     # Limits of one request.
     max_body_bytes: int = Field(default=32 * 2**20, ge=1024)
     max_line_bytes: int = Field(default=4 * 2**20, ge=1024)
@@ -62,7 +65,7 @@ class Settings(BaseSettings):
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
 
-    @field_validator("api_keys", "allowed_models", mode="before")
+    @field_validator("api_keys", "allowed_models", "import_urls", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         if isinstance(value, str):

@@ -14,8 +14,13 @@ REMEDIES: dict[str, str] = {
     "invalid_json": "Send a JSON document encoded as UTF-8.",
     "invalid_csv": "Send UTF-8 CSV with a header row and every quote closed.",
     "invalid_cursor": "Use `next_cursor` of the page before as it was given, or leave `cursor` out.",
-    "unsupported_media_type": "Send application/json, application/x-ndjson or text/csv.",
+    "unsupported_media_type": "Send JSON, NDJSON, CSV or Parquet, plain or packed by gzip or zstd.",
     "body_too_large": "Send fewer rows a request, or stream them as NDJSON or CSV, which have no such limit.",
+    "file_too_large": "Send the file in parts, or as NDJSON or CSV; or raise GRADSIFT_MAX_FILE_BYTES.",
+    "invalid_parquet": "Write flat columns of text, numbers, true and false or dates; `column` names others.",
+    "invalid_packing": "Send the whole gzip or zstd archive, with its name in Content-Encoding.",
+    "invalid_columns": "The fields are id, text, text_pair, label, group, split, weight; meta has its own.",
+    "too_many_writers": "Send the request again shortly; Retry-After says when.",
     "empty_request": "Send at least one sample.",
     "method_not_allowed": "See /openapi.json for the methods of this path.",
     "unknown_route": "See /openapi.json for the paths of this service.",
@@ -154,6 +159,10 @@ class TooLarge(GradSiftError):
 
 class UnsupportedMedia(GradSiftError):
     """The body is of a kind that the route does not read."""
+
+
+class Busy(GradSiftError):
+    """As many such requests are under way as may be."""
 
 
 class Unauthorized(GradSiftError):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import re
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -15,11 +13,10 @@ from app.store.samples import StoredLabel
 
 MetaValue = str | int | float | bool | None
 _ID = re.compile(r"[^/\x00-\x1f\x7f-\x9f]{1,128}")
-_FIELDS = ("id", "text", "text_pair", "label", "group", "split", "weight")
+FIELDS = ("id", "text", "text_pair", "label", "group", "split", "weight")
 MAX_LABEL_CHARS = 256
 MAX_NAME_CHARS = 1024
 LABELS_REMEMBERED = 10_000
-csv.field_size_limit(2**31 - 1)  # a process-wide 128 KiB otherwise; records have a limit of their own
 
 
 class SampleRow(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -51,35 +48,11 @@ def row_from_json(raw: bytes | msgspec.Raw) -> SampleRow:
     try:
         return _row_decoder.decode(raw)
     except msgspec.DecodeError as error:
-        raise _row_error(str(error), _id_of(raw)) from error
+        raise row_error(str(error), _id_of(raw)) from error
     except UnicodeDecodeError as error:
         raise RowError("invalid_row", "the row is not UTF-8") from error
     except RecursionError as error:
         raise RowError("invalid_row", "the row is nested too deeply") from error
-
-
-def row_from_csv(header: Sequence[str], values: Sequence[str]) -> SampleRow:
-    """A row of CSV: empty cells are left out, columns that a sample does not have become `meta`."""
-    if len(values) != len(header):
-        raise RowError("invalid_row", f"the row has {len(values)} cells, the header {len(header)}")
-    cells = dict(zip(header, values, strict=True))
-    known: dict[str, Any] = {name: cells[name] for name in _FIELDS if cells.get(name, "") != ""}
-    known.setdefault("text", cells.get("text", ""))
-    other = {name: value for name, value in cells.items() if name not in _FIELDS and value != ""}
-    if other:
-        known["meta"] = other
-    try:
-        # `weight` is the one number among the known columns; a label stays as it is written.
-        if "weight" in known:
-            known["weight"] = float(known["weight"])
-        return msgspec.convert(known, SampleRow)
-    except ValueError as error:
-        raise _row_error(str(error), known.get("id")) from error
-
-
-def csv_records(lines: Sequence[str]) -> list[list[str]]:
-    """Cells of whole CSV records. Raises `csv.Error`."""
-    return list(csv.reader(lines, strict=True))
 
 
 def known_labels(dataset: Dataset) -> dict[str, StoredLabel] | None:
@@ -169,7 +142,7 @@ def _grade(sample_id: str, label: Label) -> int | float:
     return grade
 
 
-def _row_error(message: str, sample_id: str | None) -> RowError:
+def row_error(message: str, sample_id: str | None) -> RowError:
     code = "missing_field" if "missing required field" in message else "invalid_row"
     return RowError(code, message, sample_id)
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from types import TracebackType
 from typing import Self
 
 from app.errors import Malformed
-from app.ingest.streams import Decoded, RowStream
+from app.ingest.columns import SampleReader
+from app.ingest.formats import RowFormat, open_rows
+from app.ingest.rows import SampleRow
+from app.ingest.streams import RowStream
 from app.ingest.writing import Checked, Ingest, Outcome
-
-ROWS_AT_ONCE = 500
-"""Decoded and checked before it is asked again whether a batch is full."""
+from app.settings import Settings
 
 
 class IngestSession:
@@ -22,16 +22,23 @@ class IngestSession:
     Memory is bounded by three batches: one that is stored, one that waits for it, one that fills.
     """
 
-    def __init__(self, ingest: Ingest, stream: RowStream, *, batch_rows: int, batch_bytes: int) -> None:
+    def __init__(
+        self, ingest: Ingest, stream: RowStream[SampleRow], *, batch_rows: int, batch_chars: int
+    ) -> None:
         self._ingest = ingest
         self._stream = stream
         self._batch_rows = batch_rows
-        self._batch_bytes = batch_bytes
-        self._waiting: list[Checked] = []
-        self._held_bytes = 0
+        self._batch_chars = batch_chars
+        self._filling: list[Checked] = []
+        self._chars = 0
         self._storing: Future[Outcome] | None = None
         self._began = False
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="store")
+
+    @classmethod
+    def of(cls, form: RowFormat, ingest: Ingest, settings: Settings) -> Self:
+        stream = open_rows(form, SampleReader(form.columns), settings)
+        return cls(ingest, stream, batch_rows=settings.ingest_batch_rows, batch_chars=settings.max_body_bytes)
 
     def __enter__(self) -> Self:
         return self
@@ -49,33 +56,31 @@ class IngestSession:
         """Takes in the next bytes.
 
         Raises:
-            Malformed: they cannot be read on; says what is stored.
+            Malformed, TooLarge: they cannot be read on; says what is stored.
             Unavailable: as `Ingest.add`.
         """
-        self._held_bytes += len(chunk)
         self._take(self._stream.feed(chunk))
 
     def finish(self) -> None:
         """All that was accepted is durable when this returns. Raises as `accept` does."""
         self._take(self._stream.finish())
-        self._store_waiting(len(self._waiting))
+        self._store_filled()
         self._wait()
 
-    def _take(self, rows: Iterable[Decoded]) -> None:
-        remaining = iter(rows)
+    def _take(self, rows: Iterable[Callable[[], SampleRow]]) -> None:
         try:
-            while some := list(islice(remaining, ROWS_AT_ONCE)):
-                self._waiting += self._ingest.check(some)
-                while len(self._waiting) >= self._batch_rows:
-                    self._store_waiting(self._batch_rows)
+            for decode in rows:
+                one = self._ingest.check(decode)
+                if one is not None:
+                    self._filling.append(one)
+                    self._chars += len(one.row.text) + len(one.row.text_pair or "")
+                    if len(self._filling) >= self._batch_rows or self._chars >= self._batch_chars:
+                        self._store_filled()
         except Malformed as error:
             raise self._with_what_is_stored(error) from error
-        if self._held_bytes >= self._batch_bytes:
-            self._store_waiting(len(self._waiting))
 
-    def _store_waiting(self, rows: int) -> None:
-        batch, self._waiting = self._waiting[:rows], self._waiting[rows:]
-        self._held_bytes = 0
+    def _store_filled(self) -> None:
+        batch, self._filling, self._chars = self._filling, [], 0
         self._wait()
         if batch:
             self._began = True
@@ -90,7 +95,7 @@ class IngestSession:
         """Of a body that breaks off in its first batch nothing is stored, of a longer one all before."""
         if not self._began:
             return error
-        self._store_waiting(len(self._waiting))
+        self._store_filled()
         self._wait()
         report = self._ingest.report
         detail = f"{error.detail}; of the first {report.received} rows {report.stored} are stored, none after"

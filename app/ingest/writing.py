@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -12,7 +12,6 @@ import pyarrow as pa
 from app.contracts import Dataset
 from app.errors import NotFound
 from app.ingest.rows import LabelReader, RowError, SampleRow, check_row
-from app.ingest.streams import Decoded
 from app.settings import Settings
 from app.store.content import attributes_digest, content_digest
 from app.store.ids import IdEntry
@@ -22,6 +21,8 @@ from app.store.state import State
 from app.store.unfinished import writing_samples
 
 REJECTIONS_LISTED = 10_000
+DecodeRow = Callable[[], SampleRow]
+"""Decodes one row when called; raises RowError."""
 
 
 @dataclass
@@ -90,36 +91,34 @@ class Ingest:
         self._sent = _Ordinals()
         self.report = IngestReport()
 
-    def add(self, rows: Iterable[Decoded]) -> None:
+    def add(self, rows: Iterable[DecodeRow]) -> None:
         """Stores rows; the good ones are durable when this returns.
 
         Raises:
             Unavailable: Redis was restarted meanwhile; sending the rows again stores what it lost.
         """
-        checked = self.check(rows)
+        checked = [one for row in rows if (one := self.check(row)) is not None]
         size = self._settings.ingest_batch_rows
         for start in range(0, len(checked), size):
             self.note(self.store(checked[start : start + size]))
 
-    def check(self, rows: Iterable[Decoded]) -> list[Checked]:
-        """The rows that may be stored; the others are rejected in the report."""
-        checked: list[Checked] = []
-        for decode in rows:
-            index = self.report.received
-            self.report.received += 1
-            try:
-                checked.append(self._check(index, decode()))
-            except RowError as error:
-                self.report.reject(index, error)
-        return checked
+    def check(self, decode: DecodeRow) -> Checked | None:
+        """The next row, if it may be stored; else it is rejected in the report."""
+        at = self.report.received
+        self.report.received += 1
+        try:
+            return self._check(at, decode())
+        except RowError as error:
+            self.report.reject(at, error)
+            return None
 
-    def _check(self, index: int, row: SampleRow) -> Checked:
+    def _check(self, at: int, row: SampleRow) -> Checked:
         check_row(row, self._settings.max_text_chars)
         label = self._labels.read(row)
         text, number = (None, False) if label is None else label
         group = None if row.group is None else str(row.group)
         return Checked(
-            index,
+            at,
             row,
             label,
             content_digest(row.text, row.text_pair, text, row.split),

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import codecs
-from collections.abc import AsyncIterator
-from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
-from anyio import CancelScope, to_thread
-from fastapi import APIRouter, Query, Request, Response
+from anyio import to_thread
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from app.api.dependencies import Cursor, DatasetDep, Limit, ServiceDep
@@ -17,21 +14,19 @@ from app.api.explanation_schemas import ExplanationOut
 from app.api.leaving import unless_client_leaves
 from app.api.metrics import ROWS_INGESTED
 from app.api.problems import problem_response
+from app.api.row_bodies import JSON, KINDS, json_rows, media_type, packing_of, take_in
 from app.api.schemas import IngestOut, SampleOut, SamplePage
 from app.contracts import Split
-from app.errors import REMEDIES, Invalid, Malformed, NotFound, TooLarge, UnsupportedMedia
-from app.ingest.rows import row_from_json
+from app.errors import REMEDIES, Invalid, NotFound, UnsupportedMedia
+from app.ingest.columns import Columns
+from app.ingest.formats import RowFormat
 from app.ingest.session import IngestSession
-from app.ingest.streams import CsvStream, Decoded, NdjsonStream, RowStream
 from app.ingest.writing import Ingest, IngestReport, delete_sample
 from app.services.datasets import find_sample
 from app.services.explanation import attributed, explain
 from app.services.samples import Filters, SetFilter, describe, list_samples
-from app.settings import Settings
 
-BYTES_A_STEP = 2**18
 router = APIRouter(prefix="/v1/datasets/{dataset}/samples", tags=["samples"])
-_STREAMS: dict[str, type[RowStream]] = {"application/x-ndjson": NdjsonStream, "text/csv": CsvStream}
 _SAMPLE_SCHEMA = {
     "type": "object",
     "required": ["id", "text"],
@@ -60,6 +55,13 @@ _BODY = {
                 }
             },
             "application/x-ndjson": {"schema": {"type": "string", "description": "One SAMPLE a line."}},
+            "application/vnd.apache.parquet": {
+                "schema": {
+                    "type": "string",
+                    "format": "binary",
+                    "description": "Columns as in CSV, of text, numbers, true and false, dates.",
+                }
+            },
             "text/csv": {
                 "schema": {
                     "type": "string",
@@ -71,8 +73,27 @@ _BODY = {
 }
 
 
-class _Body(msgspec.Struct, forbid_unknown_fields=True):
-    samples: list[msgspec.Raw]
+def _columns(
+    column: Annotated[
+        list[str] | None,
+        Query(
+            max_length=20,
+            description="`FIELD:COLUMN`, such as `text:review`: which column of the file holds a field.",
+        ),
+    ] = None,
+    meta: Annotated[
+        list[str] | None,
+        Query(max_length=1000, description="Columns kept as `meta`; `meta=` for none. Left out: all others."),
+    ] = None,
+    ids: Annotated[
+        Literal["column", "rows"], Query(description="`rows`: ids are row-000001 and so on.")
+    ] = "column",
+) -> Columns:
+    return Columns.read(column or (), meta, numbered=ids == "rows")
+
+
+ColumnsDep = Annotated[Columns, Depends(_columns)]
+Delimiter = Annotated[Literal[",", ";", "\t", "|"], Query(description="Between the cells of CSV.")]
 
 
 @router.post(
@@ -81,18 +102,37 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
     responses={207: {"model": IngestOut, "description": "Some rows were rejected; the others are stored."}},
     openapi_extra=_BODY,
 )
-async def post_samples(dataset: DatasetDep, service: ServiceDep, request: Request) -> Response:
-    """Stores samples by id; good rows are stored though others are rejected. Durable when answered."""
-    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    ingest = Ingest(service.state, service.settings, dataset)
-    if kind == "application/json":
-        await to_thread.run_sync(ingest.add, await _json_rows(request, service.settings.max_body_bytes))
-    elif kind in _STREAMS:
-        rows = _STREAMS[kind](service.settings.max_line_bytes)
-        await _add_stream(request.stream(), rows, ingest, service.settings)
-    else:
-        raise UnsupportedMedia("unsupported_media_type", f"bodies of type {kind!r} are not read here")
+async def post_samples(
+    dataset: DatasetDep,
+    service: ServiceDep,
+    request: Request,
+    columns: ColumnsDep,
+    delimiter: Delimiter = ",",
+) -> Response:
+    """Stores samples by id; good rows are stored though others are rejected. Durable when answered.
+
+    The body may be packed (`Content-Encoding: gzip` or `zstd`). Files whose columns have other names than a
+    sample's fields come with `column=FIELD:COLUMN`.
+    """
+    settings = service.settings
+    ingest = Ingest(service.state, settings, dataset)
+    kind = media_type(request)
+    with service.writers.admitted(settings.max_writers):
+        if kind == JSON:
+            _refuse_columns(columns)
+            await to_thread.run_sync(ingest.add, await json_rows(request, settings.max_body_bytes))
+        elif kind in KINDS:
+            form = RowFormat(KINDS[kind], packing_of(request), delimiter, columns)
+            await take_in(request.stream(), IngestSession.of(form, ingest, settings))
+        else:
+            raise UnsupportedMedia("unsupported_media_type", f"bodies of type {kind!r} are not read here")
     return _answer(request, ingest.report)
+
+
+def _refuse_columns(columns: Columns) -> None:
+    if not columns.plain:
+        detail = "columns are of NDJSON, CSV and Parquet; the rows of a JSON body have a sample's own fields"
+        raise Invalid("invalid_request", detail)
 
 
 @router.get("")
@@ -144,46 +184,6 @@ async def get_explanation(
 def remove_sample(dataset: DatasetDep, service: ServiceDep, sample_id: str) -> None:
     """Deletes one sample with its scores."""
     delete_sample(service.state, dataset, sample_id)
-
-
-async def _json_rows(request: Request, limit: int) -> list[Decoded]:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise TooLarge("body_too_large", f"a JSON body may have {limit} bytes")
-    try:
-        samples = msgspec.json.decode(body.removeprefix(codecs.BOM_UTF8), type=_Body).samples
-    except msgspec.ValidationError as error:
-        message = str(error)
-        pointer = "/samples" if "`samples`" in message or "$.samples" in message else "/"
-        raise Invalid("invalid_request", message, errors=[{"pointer": pointer, "detail": message}]) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Malformed("invalid_json", f"the body is not JSON: {error}") from error
-    except RecursionError as error:
-        raise Malformed("invalid_json", "the body is nested too deeply") from error
-    return [partial(row_from_json, raw) for raw in samples]
-
-
-async def _add_stream(
-    chunks: AsyncIterator[bytes], rows: RowStream, ingest: Ingest, settings: Settings
-) -> None:
-    """Takes in what has come whenever it is worth a step of its own, so that memory does not grow with it."""
-    session = IngestSession(
-        ingest, rows, batch_rows=settings.ingest_batch_rows, batch_bytes=settings.max_body_bytes
-    )
-    held = bytearray()
-    try:
-        async for chunk in chunks:
-            held += chunk
-            if len(held) >= BYTES_A_STEP:
-                await to_thread.run_sync(session.accept, bytes(held))
-                held.clear()
-        await to_thread.run_sync(session.accept, bytes(held))
-        await to_thread.run_sync(session.finish)
-    finally:
-        with CancelScope(shield=True):
-            await to_thread.run_sync(session.close)
 
 
 def _answer(request: Request, report: IngestReport) -> Response:

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from app.cli import explain, files, jobs, parts, predictions, recovery, reviews, samples, sets
+from app.cli import explain, files, imports, jobs, parts, predictions, recovery, reviews, samples, sets
 from app.cli.outcome import FAILED, show_error
 from app.errors import GradSiftError
 
@@ -54,6 +54,7 @@ for command in (
     parts.version,
 ):
     app.command()(command)
+app.command("import")(imports.import_files)
 
 
 def main() -> None:

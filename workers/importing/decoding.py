@@ -35,7 +35,8 @@ def form_of(name: str, params: ImportParams) -> RowFormat | None:
     if kind is None:
         return None
     packed: Packing = params.compression or packing
-    columns = Columns({str(name): column for name, column in params.columns.items()}, None, params.ids == "rows")
+    given = {str(name): column for name, column in params.columns.items()}
+    columns = Columns(given, None, params.ids == "rows")
     return RowFormat(kind, packed, params.delimiter or ("\t" if name.endswith(_TABS) else ","), columns)
 
 

@@ -43,10 +43,13 @@ class BatchStorer:
         save: makes the position before them durable.
         """
         ingest = Ingest(self._state, self._settings, dataset)
-        checked: list[Checked] = []
-        for start in range(0, len(rows), CHECKED_AT_ONCE):
-            self._lease.check()
-            checked += ingest.check(rows[start : start + CHECKED_AT_ONCE])
+        checked = []
+        for number, decode in enumerate(rows):
+            if number % CHECKED_AT_ONCE == 0:
+                self._lease.check()
+            one = ingest.check(decode)
+            if one is not None:
+                checked.append(one)
         before = self._contents(dataset, checked) | position.before
         save(position.about_to_store(before))
         wrong = [

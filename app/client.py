@@ -75,6 +75,13 @@ class Client:
         path = f"/v1/datasets/{_part(dataset)}"
         return _patiently(lambda: self._json("PUT", path, json=body), outages=False)
 
+    def datasets(self) -> list[Json]:
+        items: list[Json] = self._json("GET", "/v1/datasets")["items"]
+        return items
+
+    def usage(self, dataset: str) -> Json:
+        return self._json("GET", f"/v1/datasets/{_part(dataset)}/usage")
+
     def send_samples(self, dataset: str, rows: Iterable[Json]) -> Json:
         """Sends rows as NDJSON; the counts, also when every row was rejected.
 

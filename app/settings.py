@@ -54,6 +54,10 @@ class Settings(BaseSettings):
     # Whether a worker without a GPU compiles the small kernels that make its scores cheap.
     cpu_kernels: bool = True
 
+    # Housekeeping: how often, and how long a reader may be at an old version of a table.
+    housekeeping_seconds: float = Field(default=30.0, ge=0.0)
+    versions_kept_seconds: float = Field(default=3600.0, ge=0.0)
+
     # Predictions: how long a request may take, how many may wait for a predictor.
     predict_seconds: float = Field(default=30.0, ge=1.0, le=600.0)
     predict_queue: int = Field(default=64, ge=1, le=10_000)

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from app.cli import explain, files, imports, jobs, parts, predictions, recovery, reviews, samples, sets
+from app.cli import explain, files, imports, jobs, parts, predictions, recovery, reviews, samples, sets, usage
 from app.cli.outcome import FAILED, show_error
 from app.errors import GradSiftError
 
@@ -47,6 +47,7 @@ for command in (
     explain.explain,
     reviews.review,
     reviews.review_queue,
+    usage.usage,
     recovery.backup,
     recovery.restore,
     recovery.verify,

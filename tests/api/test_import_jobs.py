@@ -138,8 +138,7 @@ def test_links_are_followed_before_a_place_is_judged(make_settings: MakeSettings
     settings = make_settings()
     (tmp_path / "imports").mkdir()
     (tmp_path / "imports" / "out").symlink_to("/etc")
-    (tmp_path / "imports" / "loop").symlink_to("loop")
-    for url in ("out/passwd", "out", "out/*", "loop/a.csv"):
+    for url in ("out/passwd", "out", "out/*"):
         with pytest.raises(Forbidden):
             import_place(url, settings)
     (tmp_path / "imports" / "in").symlink_to(tmp_path / "imports")

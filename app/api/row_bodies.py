@@ -42,11 +42,13 @@ def packing_of(request: Request) -> Packing:
     return _PACKINGS[named]
 
 
-async def json_rows(request: Request, limit: int) -> list[Callable[[], SampleRow]]:
+async def json_rows(
+    chunks: AsyncIterator[bytes], packing: Packing, limit: int
+) -> list[Callable[[], SampleRow]]:
     """The rows of a JSON body, which is held whole."""
     body = bytearray()
-    unpacker = UNPACKERS[packing_of(request)]()
-    async for chunk in request.stream():
+    unpacker = UNPACKERS[packing]()
+    async for chunk in chunks:
         for part in unpacker.feed(chunk):
             body += part
             if len(body) > limit:

@@ -257,3 +257,26 @@ def test_more_writers_than_may_be_are_told_to_come_again(serve: Callable[..., Ap
     assert code(response, 429) == "too_many_writers"
     assert int(response.headers["Retry-After"]) > 0
     assert send(api, b'{"id": "1", "text": "a"}', NDJSON).status_code == 200
+
+
+# -- the same request twice ----------------------------------------------------------------------------
+def test_the_same_request_under_a_key_gets_the_same_answer(api: Api) -> None:
+    body = b'{"id": "1", "text": "a"}\n{"id": "2", "text": ""}\n'
+    headers = {"Content-Type": NDJSON, "Idempotency-Key": "k1"}
+    first, again = (api.http.post("/v1/datasets/d/samples", content=body, headers=headers) for _ in range(2))
+    assert (first.status_code, again.status_code) == (207, 207)
+    assert first.json()["created"] == 1
+    assert again.json() == first.json()
+    other = api.http.post("/v1/datasets/d/samples", content=body.replace(b"a", b"b"), headers=headers)
+    assert code(other, 409) == "idempotency_key_reused"
+    assert api.read("/samples/1")["text"] == "a"
+    without = api.body(body, NDJSON)
+    assert without.json()["unchanged"] == 1
+
+
+def test_a_refused_request_leaves_its_key_free(api: Api) -> None:
+    headers = {"Content-Type": CSV, "Idempotency-Key": "k1"}
+    refused = api.http.post("/v1/datasets/d/samples", content=b"id\n1\n", headers=headers)
+    assert code(refused, 400) == "invalid_csv"
+    sent = api.http.post("/v1/datasets/d/samples", content=b"id,text\n1,a\n", headers=headers)
+    assert sent.json()["created"] == 1

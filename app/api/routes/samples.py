@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -14,6 +15,7 @@ from app.api.explanation_schemas import ExplanationOut
 from app.api.leaving import unless_client_leaves
 from app.api.metrics import ROWS_INGESTED
 from app.api.problems import problem_response
+from app.api.repeats import IdempotencyKey, answered_once
 from app.api.row_bodies import JSON, KINDS, json_rows, media_type, packing_of, take_in
 from app.api.schemas import IngestOut, SampleOut, SamplePage
 from app.contracts import Split
@@ -108,25 +110,32 @@ async def post_samples(
     request: Request,
     columns: ColumnsDep,
     delimiter: Delimiter = ",",
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Stores samples by id; good rows are stored though others are rejected. Durable when answered.
 
     The body may be packed (`Content-Encoding: gzip` or `zstd`). Files whose columns have other names than a
     sample's fields come with `column=FIELD:COLUMN`.
     """
+    kind, packing = media_type(request), packing_of(request)
+    if kind == JSON:
+        _refuse_columns(columns)
+    elif kind not in KINDS:
+        raise UnsupportedMedia("unsupported_media_type", f"bodies of type {kind!r} are not read here")
     settings = service.settings
-    ingest = Ingest(service.state, settings, dataset)
-    kind = media_type(request)
-    with service.writers.admitted(settings.max_writers):
+
+    async def store(chunks: AsyncIterator[bytes]) -> Response:
+        ingest = Ingest(service.state, settings, dataset)
         if kind == JSON:
-            _refuse_columns(columns)
-            await to_thread.run_sync(ingest.add, await json_rows(request, settings.max_body_bytes))
-        elif kind in KINDS:
-            form = RowFormat(KINDS[kind], packing_of(request), delimiter, columns)
-            await take_in(request.stream(), IngestSession.of(form, ingest, settings))
+            rows = await json_rows(chunks, packing, settings.max_body_bytes)
+            await to_thread.run_sync(ingest.add, rows)
         else:
-            raise UnsupportedMedia("unsupported_media_type", f"bodies of type {kind!r} are not read here")
-    return _answer(request, ingest.report)
+            form = RowFormat(KINDS[kind], packing, delimiter, columns)
+            await take_in(chunks, IngestSession.of(form, ingest, settings))
+        return _answer(request, ingest.report)
+
+    with service.writers.admitted(settings.max_writers):
+        return await answered_once(request, service.state.answers, dataset, idempotency_key, store)
 
 
 def _refuse_columns(columns: Columns) -> None:

@@ -6,17 +6,22 @@ local meta = call('HMGET', KEYS[1], 'name', 'next_ordinal')
 if not meta[1] then return redis.error_reply('GONE dataset') end
 local known = tonumber(meta[2] or '0')
 local next_ordinal, segments, given, marked = known, segments_of(known), {}, {}
+local last_looked_into = segments[#segments]
 local blank = string.rep('\0', ENTRY_BYTES)
 local add_mark, set_marks = grouped_fields()
 local add_entry, set_entries = grouped_fields()
 
-local function give(id, crc)
+local function give(id, crc, bucket, held)
   local ordinal = next_ordinal
   next_ordinal, given[id] = ordinal + 1, ordinal
-  local bucket, mark = index_key(index, segment_of(ordinal), crc), mark_of(crc)
+  local segment, mark = segment_of(ordinal), mark_of(crc)
+  if segment ~= last_looked_into then
+    bucket = index_key(index, segment, crc)
+    held = call('HGET', bucket, mark)
+  end
   local marks = marked[bucket]
   if not marks then marks = {}; marked[bucket] = marks end
-  local under_mark = marks[mark] or call('HGET', bucket, mark)
+  local under_mark = marks[mark] or held
   marks[mark] = under_mark and format('%s,%d', under_mark, ordinal) or format('%d', ordinal)
   add_mark(bucket, mark, marks[mark])
   local key, field = entry_place(entries, ordinal)
@@ -27,9 +32,9 @@ end
 local out = {}
 for i = 4, #ARGV do
   local id, crc = ARGV[i], read_crc(crcs, i - 3)
-  local ordinal, entry = given[id], nil
-  if not ordinal then ordinal, entry = find_id(index, entries, segments, id, crc) end
-  out[2 * i - 7] = ordinal or give(id, crc)
+  local ordinal, entry, bucket, held = given[id], nil, nil, nil
+  if not ordinal then ordinal, entry, bucket, held = find_id(index, entries, segments, id, crc) end
+  out[2 * i - 7] = ordinal or give(id, crc, bucket, held)
   out[2 * i - 6] = entry and sub(entry, 1, ENTRY_BYTES) or blank
 end
 if next_ordinal > known then

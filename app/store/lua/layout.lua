@@ -67,11 +67,13 @@ local function segments_of(ordinals)
   return order
 end
 
--- The ordinal and the entry of an id, or nothing.
+-- The ordinal and the entry of an id; or nil, nil and, of the segment looked into last, the bucket and what stands
+-- there under the id's mark.
 local function find_id(index, entries, segments, id, crc)
-  local mark = mark_of(crc)
+  local mark, bucket, held = mark_of(crc), nil, nil
   for _, segment in ipairs(segments) do
-    local held = call('HGET', index_key(index, segment, crc), mark)
+    bucket = index_key(index, segment, crc)
+    held = call('HGET', bucket, mark)
     if held then
       local ordinal = tonumber(held)
       if ordinal then  -- one alone, nearly always
@@ -86,6 +88,7 @@ local function find_id(index, entries, segments, id, crc)
       end
     end
   end
+  return nil, nil, bucket, held
 end
 
 -- Hash fields and values to be set together: one call for each key.

@@ -304,6 +304,28 @@ class TestDeleted:
         assert notes.all() == []
         assert state.ids.find(dataset, ID) == entry
 
+    def test_another_sample_of_that_id_is_not_touched(self, whole: tuple[State, Settings, Player]) -> None:
+        state, settings, player = whole
+        dataset = self.fill(state, player)
+        before = self.job(state, player, dataset)
+        delete_sample(state, dataset, ID)
+        player.send(dataset, [{"id": ID, "text": "somebody else", "label": "a"}])
+        after = self.job(state, player, dataset)
+        housekeeper = Housekeeper(state, settings)
+        for _ in range(3):
+            housekeeper.round()
+        assert usage(state, settings, dataset).deletions_pending == 0
+        held = {
+            job: state.results.of_job(dataset.uid, job).read("report.json") or b"" for job in (before, after)
+        }
+        assert ID.encode() not in held[before]
+        assert ID.encode() in held[after]
+        assert (state.jobs.get(before).params["ids"], state.jobs.get(after).params["ids"]) == (
+            ["s1"],
+            ["s1", ID],
+        )
+        assert state.samples.count(dataset) == 61
+
     def test_within_the_time_that_readers_have(
         self, whole: tuple[State, Settings, Player], tmp_path: Path
     ) -> None:

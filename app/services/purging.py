@@ -68,18 +68,17 @@ def _rewritten(pending: list[Deletion], field: str, table: TableUpkeep | None) -
 
 
 def _scrubbed(state: State, dataset: Dataset, pending: list[Deletion], kept_for: timedelta) -> list[Deletion]:
-    """Again and again, until nothing is found, and no job is at work that read an id before."""
+    """Again and again, until nothing is found, and no job is left that was sent before."""
     due = [deletion for deletion in pending if not deletion.outputs_clean]
     oldest = _oldest_job(state, dataset)
     due = [deletion for deletion in due if oldest is None or oldest >= deletion.since]
     if not due:
         return pending
     began = time.time()
-    by_id = {deletion.id: deletion for deletion in due}
-    found = scrub_outputs(state, dataset, by_id.keys(), {one.ordinal for one in due}, kept_for)
+    found = scrub_outputs(state, dataset, due, kept_for)
     seen = {
         deletion.ordinal: msgspec.structs.replace(deletion, since=began)
-        if deletion.id in found
+        if deletion.ordinal in found
         else msgspec.structs.replace(deletion, outputs_clean=True)
         for deletion in due
     }
@@ -87,16 +86,16 @@ def _scrubbed(state: State, dataset: Dataset, pending: list[Deletion], kept_for:
 
 
 def _oldest_job(state: State, dataset: Dataset) -> float | None:
-    """When the oldest job began that has not ended."""
-    began: list[float] = []
+    """When the oldest job was sent that has not ended."""
+    sent: list[float] = []
     for job_id in state.jobs.unfinished_of(dataset.uid):
         try:
             job = state.jobs.get(job_id)
         except NotFound:
             continue
-        if job.started_at is not None and not job.state.ended:
-            began.append(job.started_at.timestamp())
-    return min(began, default=None)
+        if not job.state.ended:
+            sent.append(job.created_at.timestamp())
+    return min(sent, default=None)
 
 
 def _gone(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Set
+from collections.abc import Sequence, Set
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from app.contracts import Dataset
+from app.contracts import Dataset, Job
 from app.errors import NotFound
 from app.store.artifacts import Folder
+from app.store.deletions import Deletion
 from app.store.explanations import FOLDER as EXPLANATION
 from app.store.explanations import Explanation
 from app.store.state import State
@@ -29,49 +30,63 @@ _ESCAPES = (("&", "&amp;"), (">", "&gt;"), ("<", "&lt;"), ("'", "&#39;"), ('"', 
 
 
 def scrub_outputs(
-    state: State, dataset: Dataset, ids: Set[str], ordinals: Set[int], kept_for: timedelta
-) -> set[str]:
-    """Answers the ids that were found anywhere; those of explanations, which know none, all together.
+    state: State, dataset: Dataset, deleted: Sequence[Deletion], kept_for: timedelta
+) -> set[int]:
+    """Answers the ordinals that may have to be looked for again: a job that is at work may have read them.
+
+    Jobs that were sent after a deletion know nothing of the sample, and may know another one of that id.
 
     kept_for: how long somebody may read what an explanation was.
     """
-    found: set[str] = set()
-    running = set(state.jobs.unfinished_of(dataset.uid))
-    for folder in (state.results.folder(dataset.uid), state.responses.folder(dataset.uid)):
-        for name in folder.names():
-            job_id, _, rest = name.partition("/")
-            if job_id not in running and not rest.startswith(f"{EXPLANATION}/"):
-                found |= _scrub_file(folder, name, ids)
+    ordinals = {one.ordinal for one in deleted}
+    responses = state.responses.folder(dataset.uid)
+    found: set[int] = set()
+    for name in responses.names():
+        found |= _scrub_table(responses, name, "ordinal", ordinals)
     for job_id in state.jobs.ids_of(dataset.uid):
-        found |= _scrub_record(state, job_id, ids)
-        explanation = Explanation(state.results.of_job(dataset.uid, job_id))
-        if job_id not in running and explanation.forget(ordinals, kept_for):
-            found |= ids
+        with suppress(NotFound):
+            job = state.jobs.get(job_id)
+            before = [one for one in deleted if job.created_at.timestamp() <= one.at]
+            if before and job.state.ended:
+                found |= _scrub_job(state, dataset, job, before, kept_for)
     return found
 
 
-def _scrub_file(folder: Folder, name: str, ids: Set[str]) -> set[str]:
-    scrub: dict[str, Callable[[Folder, str, Set[str]], set[str]]] = {
-        "json": _scrub_json,
-        "html": _scrub_page,
-        "parquet": _scrub_table,
-    }
-    kind = scrub.get(name.rpartition(".")[2])
-    return set() if kind is None else kind(folder, name, ids)
+def _scrub_job(
+    state: State, dataset: Dataset, job: Job, deleted: Sequence[Deletion], kept_for: timedelta
+) -> set[int]:
+    """The ordinals that an old version of its explanation may still show."""
+    ids = {one.id for one in deleted}
+    folder = state.results.of_job(dataset.uid, job.id)
+    for name in folder.names():
+        if not name.startswith(f"{EXPLANATION}/"):
+            _scrub_file(folder, name, ids)
+    _scrub_record(state, job, ids)
+    ordinals = {one.ordinal for one in deleted}
+    return ordinals if Explanation(folder).forget(ordinals, kept_for) else set()
 
 
-def _scrub_json(folder: Folder, name: str, ids: Set[str]) -> set[str]:
+def _scrub_file(folder: Folder, name: str, ids: Set[str]) -> None:
+    kind = name.rpartition(".")[2]
+    if kind == "json":
+        _scrub_json(folder, name, ids)
+    elif kind == "html":
+        _scrub_page(folder, name, ids)
+    elif kind == "parquet":
+        _scrub_table(folder, name, "id", ids)
+
+
+def _scrub_json(folder: Folder, name: str, ids: Set[str]) -> None:
     content = folder.read(name) or b""
     if not _may_hold(content, ids):
-        return set()
+        return
     found: set[str] = set()
     try:
         kept = without(json.loads(content), ids, found)
     except ValueError:
-        return set()
+        return
     if found:
         folder.write(name, json.dumps(kept, ensure_ascii=False).encode())
-    return found
 
 
 def _may_hold(content: bytes, ids: Set[str]) -> bool:
@@ -96,18 +111,15 @@ def without(value: Any, ids: Set[str], found: set[str], under: str = "") -> Any:
     return value
 
 
-def _scrub_page(folder: Folder, name: str, ids: Set[str]) -> set[str]:
+def _scrub_page(folder: Folder, name: str, ids: Set[str]) -> None:
     """Rows of tables whose first cell is such an id."""
-    page = (folder.read(name) or b"").decode()
-    found = set()
+    held = (folder.read(name) or b"").decode()
+    page = held
     for sample_id in ids:
         cell = re.escape(_escaped(sample_id))
-        page, rows = re.subn(rf"<tr><td[^>]*>{cell}</td>.*?</tr>\n?", "", page, flags=re.DOTALL)
-        if rows:
-            found.add(sample_id)
-    if found:
+        page = re.sub(rf"<tr><td[^>]*>{cell}</td>.*?</tr>\n?", "", page, flags=re.DOTALL)
+    if page != held:
         folder.write(name, page.encode())
-    return found
 
 
 def _escaped(text: str) -> str:
@@ -116,36 +128,31 @@ def _escaped(text: str) -> str:
     return text
 
 
-def _scrub_table(folder: Folder, name: str, ids: Set[str]) -> set[str]:
-    """Rows with such an `id`, of a table of any length."""
-    wanted = pa.array(sorted(ids), type=pa.string())
+def _scrub_table(folder: Folder, name: str, column: str, values: Set[Any]) -> set[Any]:
+    """Takes rows with such a value out of a table of any length; answers the values that were there."""
+    wanted = pa.array(sorted(values))
     with folder.open(name) as stream:
         file = pq.ParquetFile(stream, pre_buffer=False)
-        if "id" not in file.schema_arrow.names:
+        if column not in file.schema_arrow.names:
             return set()
-        found: set[str] = set()
-        for batch in file.iter_batches(batch_size=ROWS_A_BATCH, columns=["id"]):
-            held = batch.filter(pc.is_in(batch["id"], value_set=wanted))
-            found |= set(held["id"].to_pylist())
+        found: set[Any] = set()
+        for batch in file.iter_batches(batch_size=ROWS_A_BATCH, columns=[column]):
+            held = batch.filter(pc.is_in(batch[column], value_set=wanted))
+            found |= set(held[column].to_pylist())
         if found:
             with (
                 folder.writing(name) as sink,
                 pq.ParquetWriter(sink, file.schema_arrow, compression="zstd") as writer,
             ):
                 for batch in file.iter_batches(batch_size=ROWS_A_BATCH):
-                    writer.write_batch(batch.filter(pc.invert(pc.is_in(batch["id"], value_set=wanted))))
+                    writer.write_batch(batch.filter(pc.invert(pc.is_in(batch[column], value_set=wanted))))
     return found
 
 
-def _scrub_record(state: State, job_id: str, ids: Set[str]) -> set[str]:
-    """The `params` and the `result` of a job that has ended."""
+def _scrub_record(state: State, job: Job, ids: Set[str]) -> None:
+    """What the job was asked, and what it answered."""
     found: set[str] = set()
-    with suppress(NotFound):
-        job = state.jobs.get(job_id)
-        if job.state.ended:
-            shown = {"params": job.params, "result": job.result}
-            kept = {name: without(value, ids, found) for name, value in shown.items()}
-            if found:
-                state.jobs.rewrite(job_id, kept["params"], kept["result"])
-                state.archive.save_job(job_id)
-    return found
+    params, result = without(job.params, ids, found), without(job.result, ids, found)
+    if found:
+        state.jobs.rewrite(job.id, params, result)
+        state.archive.save_job(job.id)

@@ -17,7 +17,7 @@ _FOLDER = "deleted"
 
 class Deletion(msgspec.Struct, frozen=True):
     """samples_from, reviews_from: the version from which on the table's files do not hold it; None: not yet.
-    since: jobs that began before then may still write its id."""
+    since: jobs that were sent before then may still write of it."""
 
     id: str
     ordinal: int

@@ -253,7 +253,13 @@ class TestPlaces:
         try:
             assert counts(run(bench, "memory://bucket/new/")) == (270, 250, 0, 20, 0)
             assert counts(run(bench, "memory://bucket/new/o*.csv")) == (120, 0, 0, 120, 0)
+            assert counts(run(bench, "memory://bucket/new/[a-o]?e.csv")) == (120, 0, 0, 120, 0)
             assert counts(run(bench, "memory://bucket/table.parquet")) == (250, 0, 0, 250, 0)
+            numbered = {"ids": "rows", "columns": {"text": "text"}}
+            assert counts(run(bench, "memory://bucket/new/", **numbered)) == (270, 270, 0, 0, 0)
+            assert "one.csv-000120" in stored(bench)
+            assert counts(run(bench, "memory://bucket/*/t*.csv", **numbered)) == (150, 150, 0, 0, 0)
+            assert "new:two.csv-000150" in stored(bench)
             lost = run(bench, "memory://bucket/lost.csv")
             assert lost.error is not None
             assert lost.error.code == "import_not_found"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from workers.importing.web import WebStream
 MAX_FILES = 10_000
 REDIRECTS = 5
 _MARKS = ("ETag", "etag", "generation", "version_id", "LastModified", "last_modified", "mtime", "updated")
+_MAGIC = re.compile(r"[*?\[]")
 _TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 
 
@@ -61,7 +63,7 @@ class Sources:
         """Whether the url is a folder or a pattern, so that rows need the file's name to be told apart."""
         if isinstance(self._place, LocalPlace):
             return bool(self._place.pattern) or self._place.base.is_dir()
-        return self._url.endswith("/") or "*" in self._url
+        return self._url.endswith("/") or self._has_pattern
 
     def files(self) -> list[SourceFile]:
         """In the order of their names; hidden ones and those that begin with `_` are none."""
@@ -132,6 +134,10 @@ class Sources:
     def _on_the_web(self) -> bool:
         return self._url.partition("://")[0] in WEB
 
+    @property
+    def _has_pattern(self) -> bool:
+        return not self._on_the_web and re.search(_MAGIC, self._url) is not None
+
     def _remote(self) -> list[SourceFile]:
         if self._on_the_web:
             with _told(self._url):
@@ -139,8 +145,8 @@ class Sources:
         with _told(self._url):
             store = self._store()
             url = self._url
-            paths = store.glob(url) if "*" in url else store.find(url)
-            base = str(store._strip_protocol(url.partition("*")[0])).rstrip("/")
+            paths = store.glob(url) if self._has_pattern else store.find(url)
+            base = str(store._strip_protocol(re.split(_MAGIC, url)[0].rpartition("/")[0] + "/")).rstrip("/")
             files = [self._look_at_stored(path) for path in paths if store.isfile(path)]
         named = [file._replace(name=file.place.removeprefix(base).strip("/") or file.name) for file in files]
         return [file for file in named if not _hidden(tuple(file.name.split("/")))]
@@ -158,7 +164,9 @@ class Sources:
             raise JobFailed("import_not_installed", f"{self._url!r} cannot be read here: {error}") from error
 
     def _look_at_stored(self, path: str) -> SourceFile:
-        info = self._store().info(path)
+        store = self._store()
+        store.invalidate_cache()  # what it was a while ago does not count
+        info = store.info(path)
         marks = [str(info[name]) for name in _MARKS if info.get(name) is not None]
         size = info.get("size")
         return SourceFile(path, path.rpartition("/")[2], size, "-".join([str(size), *marks]))

@@ -25,14 +25,15 @@ def purge_deleted(
 ) -> int:
     """Goes as far as it may; answers how many deleted samples may still be found in files."""
     notes = state.archive.of_dataset(dataset).deletions()
-    pending = _without_living(state, dataset, notes)
-    if not pending:
+    noted = _without_living(state, dataset, notes)
+    if not noted:
         return 0
-    pending = _rewritten(pending, "samples_from", samples)
+    pending = _rewritten(noted, "samples_from", samples)
     pending = _rewritten(pending, "reviews_from", reviews)
     pending = _scrubbed(state, dataset, pending, kept_for)
-    for deletion in pending:
-        notes.save(deletion)
+    for before, deletion in zip(noted, pending, strict=True):
+        if deletion != before:
+            notes.save(deletion)
     gone = _gone(pending, samples, reviews, kept_for)
     if gone:
         rewrite_log(state.client)

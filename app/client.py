@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -20,6 +21,7 @@ POLL_SECONDS = 0.5
 OUTAGE_SECONDS = 60.0
 """How long `follow` waits for a service that has gone away: `gradsift up` starts its parts again."""
 _TRIES = 6
+_LONGEST_WAIT = 60.0
 _TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 # GRADSIFT_PREDICT_SECONDS of the service may be up to 600.
 _PREDICT_TIMEOUT = httpx.Timeout(630.0, connect=5.0)
@@ -30,13 +32,20 @@ _NO_PROXY: dict[str, None] = {f"all://{host}": None for host in ("127.0.0.1", "l
 class ServiceProblem(GradSiftError):
     """A problem document that the service answered with; `body` is all of it."""
 
-    def __init__(self, status: int, body: Mapping[str, Any]) -> None:
+    def __init__(self, status: int, body: Mapping[str, Any], *, retry_after: float | None = None) -> None:
         code = str(body.get("code") or f"http_{status}")
         detail = str(body.get("detail") or body.get("title") or f"the service answered {status}")
         remedy = str(body.get("remedy") or REMEDIES.get(code, ""))
         super().__init__(code, detail, remedy=remedy, errors=body.get("errors") or ())
         self.status = status
         self.body = dict(body)
+        self.retry_after = retry_after
+        """After how many seconds to try again, where the answer says it."""
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same request may be carried out shortly."""
+        return self.status in (429, 503) or self.code == "dataset_busy"
 
 
 class Unreachable(Unavailable):
@@ -63,7 +72,15 @@ class Client:
         self._http.close()
 
     def put_dataset(self, dataset: str, body: Json) -> Json:
-        return self._json("PUT", f"/v1/datasets/{_part(dataset)}", json=body)
+        path = f"/v1/datasets/{_part(dataset)}"
+        return _patiently(lambda: self._json("PUT", path, json=body), outages=False)
+
+    def datasets(self) -> list[Json]:
+        items: list[Json] = self._json("GET", "/v1/datasets")["items"]
+        return items
+
+    def usage(self, dataset: str) -> Json:
+        return self._json("GET", f"/v1/datasets/{_part(dataset)}/usage")
 
     def send_samples(self, dataset: str, rows: Iterable[Json]) -> Json:
         """Sends rows as NDJSON; the counts, also when every row was rejected.
@@ -72,21 +89,17 @@ class Client:
         """
         body = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows).encode()
         path = f"/v1/datasets/{_part(dataset)}/samples"
-        for wait in (*(0.25 * 2**attempt for attempt in range(_TRIES)), None):
+        headers = {"Content-Type": "application/x-ndjson"}
+
+        def send() -> Json:
             try:
-                return self._json(
-                    "POST", path, content=body, headers={"Content-Type": "application/x-ndjson"}
-                )
+                return self._json("POST", path, content=body, headers=headers)
             except ServiceProblem as problem:
                 if problem.code == "all_rows_rejected":
                     return problem.body
-                if wait is None or not (problem.status == 503 or problem.code == "dataset_busy"):
-                    raise
-            except Unreachable:
-                if wait is None:
-                    raise
-            time.sleep(wait)
-        raise AssertionError("the last try returns or raises")
+                raise
+
+        return _patiently(send)
 
     def create_job(self, body: Json) -> Json:
         return self._json("POST", "/v1/jobs", json=body)
@@ -227,6 +240,24 @@ class Client:
         return GradSiftError("wrong_address", f"{self.url} is not a GradSift service: {why}", remedy=remedy)
 
 
+def _patiently(ask: Callable[[], Json], *, outages: bool = True) -> Json:
+    """Asks what bears repetition, again where the service says that it is busy, after as long as it says, or
+    (`outages`) is away."""
+    for attempt in range(_TRIES):
+        wait = 0.25 * 2**attempt
+        try:
+            return ask()
+        except ServiceProblem as problem:
+            if not problem.passing:
+                raise
+            wait = max(wait, min(problem.retry_after or 0.0, _LONGEST_WAIT))
+        except Unreachable:
+            if not outages:
+                raise
+        time.sleep(wait)
+    return ask()
+
+
 def _part(name: str) -> str:
     return quote(name, safe="")
 
@@ -238,4 +269,16 @@ def _problem(response: httpx.Response) -> ServiceProblem:
         body = None
     if not isinstance(body, dict):
         body = {"detail": f"the service answered {response.status_code} {response.reason_phrase}"}
-    return ServiceProblem(response.status_code, body)
+    return ServiceProblem(
+        response.status_code, body, retry_after=_seconds(response.headers.get("Retry-After", ""))
+    )
+
+
+def _seconds(retry_after: str) -> float | None:
+    """Of a header that gives seconds or, as a proxy may, a date."""
+    if retry_after.strip().isdigit():
+        return float(retry_after)
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
+    except ValueError:
+        return None

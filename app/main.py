@@ -22,6 +22,7 @@ from app.api.problems import install_problem_handlers
 from app.api.routes import datasets, health, jobs, predictions, reviews, samples, scores, sets, splits
 from app.logs import get_logger
 from app.queue import make_celery, send_hint
+from app.services.housekeeping import Housekeeper
 from app.services.jobs_left import clean_up_ended, sweep
 from app.settings import Settings, get_settings
 from app.store.connections import TRANSIENT, keeps_append_only_file
@@ -46,6 +47,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_finish_writes, service)
             tasks.start_soon(_keep_queue_moving, service)
+            tasks.start_soon(_keep_house, service)
             yield
             tasks.cancel_scope.cancel()
         await service.state.exchange.close()
@@ -93,6 +95,20 @@ async def _keep_queue_moving(service: Service) -> None:
         except Exception:  # a full disk under Redis, say: the loop must outlive what it cannot mend
             log.exception("the queue could not be looked after")
         await anyio.sleep(service.settings.reaper_seconds)
+
+
+async def _keep_house(service: Service) -> None:
+    """Rounds of housekeeping, never two at once; one that is under way when the service stops is left."""
+    seconds = service.settings.housekeeping_seconds
+    housekeeper = Housekeeper(service.state, service.settings)
+    while seconds:
+        await anyio.sleep(seconds)
+        try:
+            await to_thread.run_sync(housekeeper.round, abandon_on_cancel=True)
+        except TRANSIENT as error:
+            log.warning("redis does not answer, housekeeping waits", error=str(error))
+        except Exception:
+            log.exception("a round of housekeeping failed")
 
 
 def _reap(service: Service) -> None:

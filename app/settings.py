@@ -31,6 +31,9 @@ class Settings(BaseSettings):
     allowed_models: CommaSeparated = ()
     allow_hub: bool = False
 
+    # Where import jobs may read, beside `<data dir>/imports`.
+    import_urls: CommaSeparated = ()
+
     # Limits of one request.
     max_body_bytes: int = Field(default=32 * 2**20, ge=1024)
     max_line_bytes: int = Field(default=4 * 2**20, ge=1024)
@@ -51,6 +54,10 @@ class Settings(BaseSettings):
     # Whether a worker without a GPU compiles the small kernels that make its scores cheap.
     cpu_kernels: bool = True
 
+    # Housekeeping: how often, and how long a reader may be at an old version of a table.
+    housekeeping_seconds: float = Field(default=30.0, ge=0.0)
+    versions_kept_seconds: float = Field(default=3600.0, ge=0.0)
+
     # Predictions: how long a request may take, how many may wait for a predictor.
     predict_seconds: float = Field(default=30.0, ge=1.0, le=600.0)
     predict_queue: int = Field(default=64, ge=1, le=10_000)
@@ -64,7 +71,7 @@ class Settings(BaseSettings):
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
 
-    @field_validator("api_keys", "allowed_models", mode="before")
+    @field_validator("api_keys", "allowed_models", "import_urls", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         if isinstance(value, str):

@@ -89,7 +89,13 @@ class Service:
     @property
     def env(self) -> dict[str, str]:
         nowhere = "http://127.0.0.1:9"  # a proxy of the environment must not come between
-        return {"GRADSIFT_URL": self.url, "GRADSIFT_API_KEY": KEY, "http_proxy": nowhere, "no_proxy": ""}
+        return {
+            "GRADSIFT_URL": self.url,
+            "GRADSIFT_API_KEY": KEY,
+            "GRADSIFT_STATE_DIR": str(self.directory / "state"),
+            "http_proxy": nowhere,
+            "no_proxy": "",
+        }
 
     def file(self, name: str, content: str) -> str:
         path = self.directory / name
@@ -178,7 +184,7 @@ def service() -> Iterator[Service]:
 class TestHelp:
     COMMANDS = (
         *("up", "serve", "worker", "predictor", "submit", "score", "grow", "train", "compare", "watch"),
-        *("split", "cancel", "jobs", "download", "predict", "sets", "export", "version"),
+        *("split", "cancel", "jobs", "import", "usage", "download", "predict", "sets", "export", "version"),
     )
 
     def test_starts_fast_and_names_every_command(self) -> None:

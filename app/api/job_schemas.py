@@ -10,7 +10,15 @@ from pydantic_core import PydanticCustomError
 
 from app.contracts import JobError, JobKind, JobState, Progress
 from app.contracts.base import Strict, Text, Timestamp
-from app.contracts.params import CompareParams, GrowParams, JobParams, ScoreParams, SplitParams, TrainParams
+from app.contracts.params import (
+    CompareParams,
+    GrowParams,
+    ImportParams,
+    JobParams,
+    ScoreParams,
+    SplitParams,
+    TrainParams,
+)
 
 
 def _known_kind(kind: object) -> object:
@@ -24,6 +32,7 @@ PARAMS: Mapping[JobKind, type[JobParams]] = {
     JobKind.GROW: GrowParams,
     JobKind.TRAIN: TrainParams,
     JobKind.COMPARE: CompareParams,
+    JobKind.IMPORT: ImportParams,
     JobKind.SPLIT: SplitParams,
 }
 
@@ -38,10 +47,7 @@ def _of_the_kind(params: object, info: ValidationInfo) -> JobParams:
 ParamsOfTheKind = Annotated[
     JobParams,
     BeforeValidator(_of_the_kind),
-    Field(
-        description="ScoreParams for kind `score`, GrowParams for `grow`, TrainParams for `train`, "
-        "CompareParams for `compare`, SplitParams for `split`."
-    ),
+    Field(description=", ".join(f"{params.__name__} for kind `{kind}`" for kind, params in PARAMS.items())),
 ]
 
 

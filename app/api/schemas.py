@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, StrictFloat, StrictInt
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt
 
 from app.contracts import Split, Task, Verdict
 from app.contracts.base import Strict, Text, Timestamp
@@ -68,6 +68,45 @@ class DatasetBrief(BaseModel):
 
 class DatasetList(BaseModel):
     items: list[DatasetBrief]
+
+
+class FileUsage(BaseModel):
+    """Bytes."""
+
+    samples: int = Field(description="With the old versions that are kept.")
+    reviews: int
+    visits: int = Field(description="By epoch: what scores can be added up from again.")
+    sets: int
+    responses: int
+    models: int
+    explanations: int
+    other_results: int = Field(description="Reports and the like.")
+    checkpoints: int
+    other: int
+
+
+class RedisPartUsage(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    keys: int
+    bytes: int = Field(description="Estimated from some of the keys.")
+
+
+class RedisUsage(BaseModel):
+    ids: RedisPartUsage
+    scores: RedisPartUsage
+    sets: RedisPartUsage
+    other: RedisPartUsage
+
+
+class UsageOut(BaseModel):
+    files: FileUsage
+    files_total: int
+    redis: RedisUsage
+    redis_total: int
+    versions: int = Field(description="Of the samples that are kept.")
+    pinned: list[str] = Field(description="Jobs and backups that versions are kept for.")
+    deletions_pending: int = Field(description="Deleted samples whose text may still be in some file.")
 
 
 class Rejected(BaseModel):

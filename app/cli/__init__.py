@@ -10,7 +10,20 @@ import sys
 
 import typer
 
-from app.cli import explain, files, jobs, parts, predictions, recovery, reviews, samples, sets, splits
+from app.cli import (
+    explain,
+    files,
+    imports,
+    jobs,
+    parts,
+    predictions,
+    recovery,
+    reviews,
+    samples,
+    sets,
+    splits,
+    usage,
+)
 from app.cli.outcome import FAILED, show_error
 from app.errors import GradSiftError
 
@@ -48,6 +61,7 @@ for command in (
     explain.explain,
     reviews.review,
     reviews.review_queue,
+    usage.usage,
     recovery.backup,
     recovery.restore,
     recovery.verify,
@@ -55,6 +69,7 @@ for command in (
     parts.version,
 ):
     app.command()(command)
+app.command("import")(imports.import_files)
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from app.client import Client, Json
 
+REJECTIONS_SHOWN = 5
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job.")]
 Watch = Annotated[bool, typer.Option("--watch", help="Follow the job to its end.")]
 
@@ -174,6 +175,7 @@ def _print_end(job: Json) -> None:
     error = job.get("error")
     if error:
         note(f"error: {error['detail']} [{error['code']}]\nremedy: {error['remedy']}")
+    _print_imported(job.get("result") or {})
     sizes = (job.get("result") or {}).get("sets")
     if isinstance(sizes, dict):
         print(", ".join(f"{count} {name}" for name, count in sizes.items()))
@@ -186,6 +188,16 @@ def _print_end(job: Json) -> None:
         metrics = (job.get("result") or {}).get(split)
         if isinstance(metrics, dict):
             print(f"{split}: accuracy {metrics['accuracy']:.4f}, macro-F1 {metrics['macro_f1']:.4f}")
+
+
+def _print_imported(result: Json) -> None:
+    if "received" not in result:
+        return
+    counts = ("received", "created", "updated", "unchanged")
+    told = ", ".join(f"{result[name]} {name}" for name in counts)
+    print(f"{told}, {result['rejected_total']} rejected")
+    for one in result["rejected"][:REJECTIONS_SHOWN]:
+        note(f"{one['file']}, row {one['row']} rejected: {one['detail']}")
 
 
 def _percent(job: Json) -> str:

@@ -80,9 +80,11 @@ def _from_file(
     from app.cli.rows import Columns, SampleFile
 
     with SampleFile(file, Columns(text=column, text_pair=pair_column)) as rows:
-        for _, row in rows.rows():
-            yield {"text": row.get("text", ""), "text_pair": row.get("text_pair")}
-        skipped += rows.skipped
+        for row in rows.rows():
+            if row.problem is not None:
+                skipped.append((row.number, row.problem))
+            else:
+                yield {"text": row.fields.get("text", ""), "text_pair": row.fields.get("text_pair")}
 
 
 def _predictions(client: Client, dataset: str, texts: Iterable[Json], job: str | None) -> Iterator[Json]:

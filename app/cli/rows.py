@@ -1,26 +1,35 @@
-"""Reads CSV and NDJSON files row by row, under the contract's names."""
+"""Reads files of samples row by row, under the contract's names."""
 
 from __future__ import annotations
 
-import csv
-import gzip
+import codecs
 import io
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self, cast
+from typing import IO, Any, NamedTuple, Self, cast
 
+from app.cli import row_formats
 from app.errors import GradSiftError, Malformed
 
-MAX_CELL_CHARS = 2**31 - 1
-_NDJSON_NAMES = (".ndjson", ".jsonl", ".json")
+PACKED = {".gz": "gzip", ".zst": "zstd"}
+FORMATS = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+    ".json": "ndjson",
+    ".parquet": "parquet",
+}
+PARQUET_MAGIC = b"PAR1"
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column of the file holds what; None: the file has no such column."""
+    """Which column of the file holds what; None: the file has no such column. `meta`: columns that are kept
+    with the sample under their own names."""
 
     text: str
     label: str | None = None
@@ -28,15 +37,28 @@ class Columns:
     text_pair: str | None = None
     group: str | None = None
     split: str | None = None
+    meta: tuple[str, ...] = ()
 
     def named(self) -> dict[str, str]:
         """The contract's name → the file's."""
-        return {name: column for name, column in vars(self).items() if column is not None}
+        return {name: column for name, column in vars(self).items() if column is not None and name != "meta"}
+
+    def wanted(self) -> list[str]:
+        """Every column that is read, once."""
+        return list(dict.fromkeys([*self.named().values(), *self.meta]))
+
+
+class FileRow(NamedTuple):
+    """A row, from 1, under the contract's names; or why it cannot even be sent."""
+
+    number: int
+    fields: dict[str, Any]
+    problem: str | None = None
 
 
 @dataclass
 class SampleFile:
-    """A file that is read as a stream; `bytes_read` says how far, for a progress bar.
+    """A file that is read as a stream, in constant memory.
 
     Raises:
         GradSiftError: `unreadable_file`.
@@ -47,15 +69,15 @@ class SampleFile:
     columns: Columns
     graded: bool = False
     """Labels of a CSV are numbers (relevance grades)."""
-    skipped: list[tuple[int, str]] = field(default_factory=list)
-    """Rows that cannot be sent: their number, from 1, and why."""
 
     def __enter__(self) -> Self:
         try:
             self._raw: IO[bytes] = self.path.open("rb")
         except OSError as error:
             raise self._unreadable(error) from error
-        self.size = self.path.stat().st_size
+        status = self.path.stat()
+        self.size, self.changed_ns = status.st_size, status.st_mtime_ns
+        self._share: float | None = None
         return self
 
     def __exit__(
@@ -64,45 +86,71 @@ class SampleFile:
         self._raw.close()
 
     @property
-    def bytes_read(self) -> int:
-        return self._raw.tell()
+    def share_read(self) -> float:
+        """How far the file has been read, from 0 to 1."""
+        if self._share is not None:
+            return self._share
+        return self._raw.tell() / self.size if self.size else 1.0
 
-    def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The number of each row, from 1, and the row under the contract's names."""
-        packed = self.path.suffix == ".gz"
-        stream = gzip.GzipFile(fileobj=self._raw) if packed else self._raw
-        name = self.path.with_suffix("").name if packed else self.path.name
-        text = io.TextIOWrapper(cast("IO[bytes]", stream), encoding="utf-8-sig", newline="")
-        read = self._ndjson if name.endswith(_NDJSON_NAMES) else self._csv
+    def rows(self) -> Iterator[FileRow]:
         try:
-            for number, row in read(text):
-                row.setdefault("id", f"row-{number:06d}")
-                yield number, row
+            with ExitStack() as opened:
+                for number, found in self._found(opened):
+                    yield self._row(number, found)
+            self._share = 1.0
         except (UnicodeDecodeError, OSError, EOFError) as error:
             raise self._unreadable(error) from error
-        finally:
-            text.detach()
 
-    def _csv(self, text: io.TextIOWrapper) -> Iterator[tuple[int, dict[str, Any]]]:
-        csv.field_size_limit(MAX_CELL_CHARS)
-        reader = csv.DictReader(text, strict=True)
-        wanted = self.columns.named()
-        number = 0
-        try:
-            self._check_header([*(reader.fieldnames or [])])
-            for cells in reader:
-                number += 1
-                row: dict[str, Any] = {
-                    name: cells[column] for name, column in wanted.items() if cells[column]
-                }
-                if self.graded and "label" in row:
-                    row["label"] = _number(row["label"])
-                yield number, row
-        except csv.Error as error:
-            raise Malformed("invalid_csv", f"{self.path}, line {reader.line_num}: {error}") from error
+    def _found(self, opened: ExitStack) -> Iterator[tuple[int, row_formats.Found]]:
+        packed = PACKED.get(self.path.suffix)
+        stream = row_formats.unpacked(self._raw, packed)
+        name = self.path.with_suffix("").name if packed else self.path.name
+        kind = FORMATS.get(Path(name).suffix)
+        if kind is None:
+            buffered = io.BufferedReader(cast("io.RawIOBase", stream))
+            opened.callback(buffered.detach)
+            stream, kind = buffered, _guessed(buffered.peek(4096))
+        if kind == "parquet":
+            yield from self._parquet(packed)
+            return
+        text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+        opened.callback(text.detach)
+        if kind == "ndjson":
+            yield from row_formats.ndjson_rows(text)
+        else:
+            delimiter = "\t" if kind == "tsv" else ","
+            yield from row_formats.csv_rows(text, delimiter, str(self.path), self._check_header)
+
+    def _parquet(self, packed: str | None) -> Iterator[tuple[int, row_formats.Found]]:
+        if packed:
+            raise Malformed(
+                "unreadable_file",
+                f"{self.path} is Parquet inside {packed}, which cannot be read as a stream",
+                remedy="Name the Parquet file itself; its columns are packed already.",
+            )
+        for number, found, share in row_formats.parquet_rows(
+            self._raw, self.columns.wanted(), self._check_header
+        ):
+            self._share = share
+            yield number, found
+
+    def _row(self, number: int, found: row_formats.Found) -> FileRow:
+        if isinstance(found, str):
+            return FileRow(number, {}, found)
+        named = self.columns.named().items()
+        fields = {name: found[column] for name, column in named if found.get(column) is not None}
+        meta = {column: found[column] for column in self.columns.meta if found.get(column) is not None}
+        if meta:
+            fields["meta"] = meta
+        if type(fields.get("id")) is int:
+            fields["id"] = str(fields["id"])
+        fields.setdefault("id", f"row-{number:06d}")
+        if self.graded and isinstance(fields.get("label"), str):
+            fields["label"] = _number(fields["label"])
+        return FileRow(number, fields)
 
     def _check_header(self, header: list[str]) -> None:
-        missing = [column for column in self.columns.named().values() if column not in header]
+        missing = [column for column in self.columns.wanted() if column not in header]
         if missing:
             raise Malformed(
                 "missing_column",
@@ -110,33 +158,21 @@ class SampleFile:
                 remedy=f"Its columns are: {', '.join(header) or 'none'}.",
             )
 
-    def _ndjson(self, text: io.TextIOWrapper) -> Iterator[tuple[int, dict[str, Any]]]:
-        wanted = self.columns.named()
-        number = 0
-        for line in text:
-            if not line.strip():
-                continue
-            number += 1
-            try:
-                found = json.loads(line)
-            except ValueError as error:
-                self.skipped.append((number, f"not JSON: {error}"))
-                continue
-            if not isinstance(found, dict):
-                self.skipped.append((number, "not a JSON object"))
-                continue
-            yield (
-                number,
-                {name: found[column] for name, column in wanted.items() if found.get(column) is not None},
-            )
-
     def _unreadable(self, error: Exception) -> GradSiftError:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return GradSiftError(
             "unreadable_file",
             f"cannot read {self.path}: {reason}",
-            remedy="Name a CSV or NDJSON file in UTF-8, plain or packed by gzip (.gz).",
+            remedy="Name a Parquet file, or CSV or NDJSON in UTF-8, plain or packed (.gz, .zst).",
         )
+
+
+def _guessed(head: bytes) -> str:
+    """What a file is whose name does not say it, by how it begins."""
+    head = head.removeprefix(codecs.BOM_UTF8)
+    if head.startswith(PARQUET_MAGIC):
+        return "parquet"
+    return "ndjson" if head.lstrip().startswith(b"{") else "csv"
 
 
 def _number(text: str) -> int | float | str:

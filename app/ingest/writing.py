@@ -236,6 +236,7 @@ def delete_sample(state: State, dataset: Dataset, sample_id: str) -> None:
             raise NotFound("unknown_sample", f"dataset {dataset.name!r} has no sample {sample_id!r}")
         if entry.ordinal + 1 == state.datasets.next_ordinal(dataset):
             state.archive.save_manifest(dataset)  # no row will show any more that this ordinal was given
+        state.archive.of_dataset(dataset).deletions().add(sample_id, entry.ordinal)
         state.journal.begin(dataset.uid, [sample_id])
         state.make_durable(since=since)
         state.samples.delete(dataset, entry.ordinal)

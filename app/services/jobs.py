@@ -10,8 +10,9 @@ import msgspec
 
 from app.contracts import Dataset, Job, JobKind, JobState, Task
 from app.contracts.expressions import of_version, read_set_expression
-from app.contracts.params import CompareParams, FittingParams, JobParams, TrainParams
+from app.contracts.params import CompareParams, FittingParams, ImportParams, JobParams, TrainParams
 from app.errors import Conflict, Invalid
+from app.ingest.import_places import import_place
 from app.services.cursors import Position, decode_cursor, encode_cursor
 from app.services.datasets import train_counts
 from app.services.jobs_left import clean_up_ended
@@ -51,6 +52,8 @@ def create_job(
         raise Invalid("webhook_unavailable", "this version of the service calls no webhooks")
     dataset = state.datasets.get(dataset_name)
     used = _checked_model(model, kind, settings)
+    if isinstance(params, ImportParams):
+        import_place(params.url, settings)
     if kind.trains:
         _refuse_loss_of_grades(dataset, params)
         _refuse_untrainable(train_counts(state, dataset), dataset_name)

@@ -20,6 +20,7 @@ from app.contracts import Dataset, Lineage, SetVersion
 from app.errors import Damaged, NotFound, Unavailable
 from app.store.artifacts import Folder
 from app.store.datasets import dataset_of
+from app.store.deletions import DeletionNotes
 from app.store.deltas import LineageDeltas, damaged
 from app.store.keys import Keys
 from app.store.locations import join_location
@@ -63,6 +64,10 @@ class DatasetArchive:
 
     def deltas(self, lineage_id: str) -> LineageDeltas:
         return LineageDeltas(Folder(join_location(self.folder.location, "lineages", lineage_id)))
+
+    # -- deletions -------------------------------------------------------------------------------------
+    def deletions(self) -> DeletionNotes:
+        return DeletionNotes(self.folder)
 
     # -- set versions ----------------------------------------------------------------------------------
     def save_version(self, description: SetVersion, placement: Placement, *, token: int) -> None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import errno
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
+from contextlib import nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import lance
@@ -20,6 +22,7 @@ from numpy.typing import NDArray
 from app.errors import Unavailable
 from app.store.artifacts import Folder
 from app.store.locations import exists, join_location
+from app.store.upkeep import TableUpkeep
 
 FOLDER = "explanation"
 ROWS_A_BATCH = 4_096
@@ -83,6 +86,22 @@ class Explanation:
 
     def remove(self) -> None:
         self._folder.remove_all()
+
+    def forget(self, ordinals: Set[int], older_than: timedelta) -> bool:
+        """Deletes what it says of these samples; whether its files still hold any of it."""
+        table = self.open()
+        if table is None:
+            return False
+        where = f"ordinal IN ({','.join(map(str, ordinals))})"
+        if table.count_rows(filter=where):
+            table.delete(where)
+        upkeep = TableUpkeep(self._samples, lambda: lance.dataset(self._samples), nullcontext)
+        if upkeep.deletions():
+            upkeep.purge()
+        upkeep.drop_versions(older_than)
+        return any(
+            lance.dataset(self._samples, version).count_rows(filter=where) for version in upkeep.versions()
+        )
 
     def open(self) -> lance.LanceDataset | None:
         """None where the job left none, or its version of the sets is no longer kept."""

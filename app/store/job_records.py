@@ -65,6 +65,28 @@ class JobRecords:
             job_id for job_id, uid in zip(ids, pipe.execute(), strict=True) if uid == dataset_uid.encode()
         ]
 
+    def ids_of(self, dataset_uid: str) -> list[str]:
+        """Ids of all of the dataset's jobs, newest first."""
+        found: list[str] = []
+        bound: float | None = None
+        while places := self.ids_before(bound, 1000):
+            pipe = self._client.pipeline(transaction=False)
+            for job_id, _ in places:
+                pipe.hget(self._keys.record(job_id), "uid")
+            uids = pipe.execute()
+            found += [
+                job_id for (job_id, _), uid in zip(places, uids, strict=True) if uid == dataset_uid.encode()
+            ]
+            bound = places[-1][1]
+        return found
+
+    def rewrite(self, job_id: str, params: dict[str, Any], result: dict[str, Any] | None) -> None:
+        """What an ended job's record says from now on."""
+        fields: dict[Any, Any] = {"params": json.dumps(params)}
+        if result is not None:
+            fields["result"] = json.dumps(result, allow_nan=False)
+        self._client.hset(self._keys.record(job_id), mapping=fields)
+
     def waiting(self) -> int:
         return self._client.zcard(self._keys.queue)
 

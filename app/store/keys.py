@@ -29,6 +29,11 @@ class Keys:
         """Counter: written before each WAITAOF (`app.store.durability`)."""
         return f"{self.prefix}:fsync"
 
+    @property
+    def housekeeping(self) -> str:
+        """String with expiry: which process keeps house now."""
+        return f"{self.prefix}:housekeeping"
+
     def dataset(self, uid: str) -> DatasetKeys:
         return DatasetKeys(self.prefix, uid)
 

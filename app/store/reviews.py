@@ -17,6 +17,7 @@ from app.errors import NotFound, Unavailable
 from app.store.lance_tables import compact_if_scattered, pin, unpin
 from app.store.locations import exists, join_location, remove_tree
 from app.store.review_log import SCHEMA, WITHOUT_TEXT, Review
+from app.store.upkeep import TableUpkeep, Writing
 from app.store.verdicts import Verdicts, no_verdicts, verdicts_in_force
 
 ORDINALS_A_CALL = 2_000
@@ -104,6 +105,14 @@ class ReviewStore:
                 return []
             found = table.to_table(filter=where).sort_by("sequence")
         return [Review.of(row) for row in found.to_pylist()]
+
+    # -- upkeep ------------------------------------------------------------------------------------------
+    def upkeep(self, dataset: Dataset, writing: Writing) -> TableUpkeep | None:
+        """None where there are no reviews."""
+        location = self.location(dataset)
+        if not exists(join_location(location, "_versions")):
+            return None
+        return TableUpkeep(location, lambda: lance.dataset(location, session=self._session), writing)
 
     # -- backup ------------------------------------------------------------------------------------------
     def pin(self, dataset: Dataset, tag: str) -> int | None:

@@ -17,6 +17,7 @@ from app.contracts import Dataset, Label
 from app.errors import NotFound, Unavailable
 from app.store.lance_tables import compact_if_scattered, pin, unpin
 from app.store.locations import exists, join_location, remove_tree
+from app.store.upkeep import TableUpkeep, Writing
 
 SCHEMA = pa.schema(
     [
@@ -138,6 +139,9 @@ class SampleStore:
     def compact_if_scattered(self, dataset: Dataset) -> bool:
         """Joins many small fragments and drops old versions; those that a job reads are tagged and stay."""
         return compact_if_scattered(self.table(dataset))
+
+    def upkeep(self, dataset: Dataset, writing: Writing) -> TableUpkeep:
+        return TableUpkeep(self.location(dataset), lambda: self.table(dataset), writing)
 
     # -- reading ---------------------------------------------------------------------------------------
     def by_ordinals(

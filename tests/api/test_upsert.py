@@ -166,8 +166,9 @@ def test_writers_at_once_leave_one_row_an_id_and_right_counts(api: Api) -> None:
         assert (row["id"], row["generation"]) == (sample_id, entry.generation), "store and ids disagree"
 
 
-def test_many_small_requests_keep_every_row(api: Api) -> None:
-    """Past the number of fragments at which the store is compacted."""
+def test_many_small_requests_keep_every_row(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Past the number of fragments at which a writer compacts the store itself."""
+    monkeypatch.setattr("app.store.lance_tables.COMPACT_AT_ONCE", 64)
     for i in range(70):
         api.post({"id": f"s{i}", "text": f"t{i}", "label": i % 2})
     api.post({"id": "s0", "text": "changed"})

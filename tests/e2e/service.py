@@ -24,7 +24,7 @@ class Service:
     def __init__(self, data_dir: Path, log: Path, **environment: str) -> None:
         self.data_dir = data_dir
         self._log = log
-        self._environment = environment
+        self.environment = environment
         self.process: subprocess.Popen[bytes] | None = None
         self.http = httpx.Client()
 
@@ -39,7 +39,7 @@ class Service:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("GRADSIFT_")}
         offset = self._log.stat().st_size if self._log.exists() else 0
         with self._log.open("ab") as log:
-            environment = clean | settings | self._environment
+            environment = clean | settings | self.environment
             self.process = subprocess.Popen(
                 command, env=environment, stdout=log, stderr=log, start_new_session=True
             )

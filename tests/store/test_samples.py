@@ -60,7 +60,10 @@ def test_a_job_reads_one_version_whatever_comes_after(state: State, player: Play
     assert state.samples.pin(dataset, "job") > version
 
 
-def test_a_pinned_version_outlives_compaction(state: State, player: Player) -> None:
+def test_a_pinned_version_outlives_compaction(
+    state: State, player: Player, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.store.lance_tables.COMPACT_AT_ONCE", 64)
     dataset = player.dataset([{"id": "first", "text": "t"}])
     version = state.samples.pin(dataset, "job")
     for i in range(70):

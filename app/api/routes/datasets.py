@@ -7,11 +7,21 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from app.api.dependencies import DatasetDep, NewName, ServiceDep
-from app.api.schemas import DatasetBrief, DatasetIn, DatasetList, DatasetOut
+from app.api.schemas import (
+    DatasetBrief,
+    DatasetIn,
+    DatasetList,
+    DatasetOut,
+    FileUsage,
+    RedisPartUsage,
+    RedisUsage,
+    UsageOut,
+)
 from app.contracts import SetName
 from app.errors import NotFound
 from app.services import datasets as use
 from app.services.datasets import DatasetSummary
+from app.services.usage import usage
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 
@@ -44,6 +54,21 @@ def list_datasets(service: ServiceDep) -> DatasetList:
 def get_dataset(dataset: DatasetDep, service: ServiceDep) -> DatasetOut:
     """Counts by split and label, set sizes, the active lineage."""
     return _shown(use.summary(service.state, dataset))
+
+
+@router.get("/{dataset}/usage")
+def get_usage(dataset: DatasetDep, service: ServiceDep) -> UsageOut:
+    """What it takes up, by part. Looks at every file and key: seconds, for a large dataset."""
+    found = usage(service.state, service.settings, dataset)
+    return UsageOut(
+        files=FileUsage(**found.files),
+        files_total=sum(found.files.values()),
+        redis=RedisUsage(**{part: RedisPartUsage.model_validate(held) for part, held in found.redis.items()}),
+        redis_total=sum(held.bytes for held in found.redis.values()),
+        versions=found.versions,
+        pinned=found.pinned,
+        deletions_pending=found.deletions_pending,
+    )
 
 
 @router.delete("/{dataset}", status_code=204)

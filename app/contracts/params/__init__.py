@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from app.contracts.params.fitting import CompareParams, DomainPretrainingParams, FittingParams, TrainParams
+from app.contracts.params.importing import ImportParams
 from app.contracts.params.sorting import GrowParams, ScoreParams, SortingParams
 from app.contracts.params.splitting import SplitParams
 from app.contracts.params.training import FittingPeftParams, PeftParams, TrainingParams
 
-JobParams = ScoreParams | GrowParams | TrainParams | CompareParams | SplitParams
+JobParams = ScoreParams | GrowParams | TrainParams | CompareParams | ImportParams | SplitParams
 
 __all__ = [
     "TrainingParams",
@@ -20,6 +21,6 @@ __all__ = [
     "FittingParams",
     "TrainParams",
     "CompareParams",
+    "ImportParams",
     "SplitParams",
-    "JobParams",
 ]

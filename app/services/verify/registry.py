@@ -111,6 +111,7 @@ class _Known:
         self._single = {
             state.keys.datasets,
             state.keys.fsync_marker,
+            state.keys.housekeeping,
             *(
                 jobs.index,
                 jobs.queue,

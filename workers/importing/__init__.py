@@ -1,0 +1,1 @@
+"""Import jobs: files that the service reads itself become samples."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from app.contracts import Dataset, Progress
 from app.contracts.params import FittingPeftParams, TrainingParams
-from app.errors import NotFound
+from app.errors import Conflict, NotFound
+from app.logs import get_logger
 from app.settings import Settings
 from app.store.artifacts import ArtifactStore
 from app.store.model_places import find_model
@@ -21,6 +23,9 @@ from workers.lease import JobLease
 from workers.score.checkpoint import Checkpoints
 from workers.score.data import JobData, Rows, load_job_data
 from workers.score.room import when_there_is_room
+
+T = TypeVar("T")
+log = get_logger(__name__)
 
 
 class Ground:
@@ -43,6 +48,20 @@ class Ground:
         if dataset is None:
             raise NotFound("unknown_dataset", "the dataset was deleted while the job waited")
         return dataset
+
+    def when_free(self, write: Callable[[], T]) -> T:
+        """Writes to the dataset; waits while another process writes to it, or died while it did.
+
+        A server that goes back to before the write has forgotten who writes: then it is written again.
+        """
+        while True:
+            try:
+                return write()
+            except Conflict as error:
+                if error.code != "dataset_busy":
+                    raise
+                log.info("the job waits for whoever writes samples", detail=error.detail)
+                self.lease.check()
 
 
 class TrainingGround(Ground):

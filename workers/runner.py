@@ -13,6 +13,7 @@ from app.settings import Settings
 from app.store.connections import TRANSIENT
 from app.store.state import State, open_state
 from models.errors import ModelError
+from workers.clean.pipeline import CleanJob
 from workers.compare.pipeline import CompareJob
 from workers.grow.pipeline import GrowJob
 from workers.lease import JobCancelled, JobInterrupted, JobLease
@@ -36,6 +37,7 @@ JOBS: dict[JobKind, type[Runnable]] = {
     JobKind.GROW: GrowJob,
     JobKind.TRAIN: TrainJob,
     JobKind.COMPARE: CompareJob,
+    JobKind.CLEAN: CleanJob,
 }
 log = get_logger(__name__)
 

@@ -74,6 +74,8 @@ class Dataset(Record):
     settings: DatasetSettings = DatasetSettings()
     lineage: str | None = None
     set_version: int = 0
+    flags: tuple[str, ...] = ()
+    """Clean jobs, newest first: the flags hold of the first that has succeeded (`app.store.flags`)."""
 
 
 class Lineage(Record):
@@ -110,6 +112,7 @@ class JobKind(StrEnum):
     GROW = "grow"
     TRAIN = "train"
     COMPARE = "compare"
+    CLEAN = "clean"
 
     @property
     def trains(self) -> bool:

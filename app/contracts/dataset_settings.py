@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from app.contracts.base import Strict
+from app.contracts.flags import SampleFlag
 
 
 class DatasetSettings(Strict):
     """Every field has a default; `PUT /v1/datasets/{dataset}` changes the ones that it names."""
+
+    exclude_flags: tuple[SampleFlag, ...] = Field(
+        default=(),
+        description="Train samples with any of these flags of the last clean job are left out of jobs that "
+        "train. Empty: none are.",
+    )
 
     def changed(self, fields: DatasetSettings) -> DatasetSettings:
         """With what the client named, and as it was otherwise."""

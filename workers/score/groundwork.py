@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from app.contracts import Dataset, Lineage, SetVersion
 from app.contracts.params import SortingParams
-from app.errors import Conflict, StaleWorker
-from app.logs import get_logger
+from app.errors import StaleWorker
 from app.settings import Settings
 from app.store.layout import SHARD_RECORDS
 from app.store.records import Records
@@ -28,9 +27,6 @@ from workers.score.room import when_there_is_room
 from workers.score.seen import Seen, look
 from workers.score.sets import publish_sets
 from workers.score.settled import settled_records, unsettled_shards
-
-T = TypeVar("T")
-log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -83,20 +79,6 @@ class Groundwork(TrainingGround):
         """
         self.lease.hold()
         self.state.datasets.take_fence(dataset.uid, self.claim.token)
-
-    def when_free(self, write: Callable[[], T]) -> T:
-        """Writes to the dataset; waits while another process writes to it, or died while it did.
-
-        A server that goes back to before the write has forgotten who writes: then it is written again.
-        """
-        while True:
-            try:
-                return write()
-            except Conflict as error:
-                if error.code != "dataset_busy":
-                    raise
-                log.info("the job waits for whoever writes samples", detail=error.detail)
-                self.lease.check()
 
     def open_book(self, material: Material, ordinals: int, records: Records | None) -> ScoreBook:
         """The book with these records of a checkpoint; without one, with those that the job first found.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from app.contracts.params.cleaning import CleanParams
 from app.contracts.params.fitting import CompareParams, DomainPretrainingParams, FittingParams, TrainParams
 from app.contracts.params.sorting import GrowParams, ScoreParams, SortingParams
 from app.contracts.params.training import FittingPeftParams, PeftParams, TrainingParams
 
-JobParams = ScoreParams | GrowParams | TrainParams | CompareParams
+JobParams = ScoreParams | GrowParams | TrainParams | CompareParams | CleanParams
 
 __all__ = [
     "TrainingParams",
@@ -19,5 +20,6 @@ __all__ = [
     "FittingParams",
     "TrainParams",
     "CompareParams",
+    "CleanParams",
     "JobParams",
 ]

@@ -22,6 +22,7 @@ from models.encoders.language import EncoderState, LoadedLanguageModel, adopt_en
 from workers.lease import JobLease
 from workers.score.checkpoint import Checkpoints
 from workers.score.data import JobData, Rows, load_job_data
+from workers.score.exclusion import exclusion_of
 from workers.score.room import when_there_is_room
 
 T = TypeVar("T")
@@ -120,7 +121,8 @@ class TrainingGround(Ground):
     def read(self, dataset: Dataset) -> tuple[int, JobData]:
         """The version of the samples that the job works on, the same for every attempt, and its rows."""
         version = self.state.samples.pin(dataset, self.claim.job.id)
-        return version, load_job_data(self.state, dataset, version, self.params)
+        exclusion = exclusion_of(self.state, dataset, self.claim)
+        return version, load_job_data(self.state, dataset, version, self.params, exclusion)
 
     def tokenized(self, model: LoadedModel, rows: Rows) -> LabelledTexts:
         tokens = tokenize(

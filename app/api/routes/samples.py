@@ -19,6 +19,7 @@ from app.api.metrics import ROWS_INGESTED
 from app.api.problems import problem_response
 from app.api.schemas import IngestOut, SampleOut, SamplePage
 from app.contracts import Split
+from app.contracts.flags import SampleFlag
 from app.errors import REMEDIES, Invalid, Malformed, NotFound, TooLarge, UnsupportedMedia
 from app.ingest.rows import row_from_json
 from app.ingest.streams import CsvStream, Decoded, NdjsonStream, RowStream
@@ -101,12 +102,15 @@ def get_samples(
     label: str | None = None,
     q: Annotated[str | None, Query(max_length=1024, description="Part of the text, in any case.")] = None,
     min_importance: Annotated[float | None, Query(ge=0, allow_inf_nan=False)] = None,
+    flag: Annotated[SampleFlag | None, Query(description="That the last clean job found.")] = None,
     order: Literal["ordinal", "importance", "-importance"] = "ordinal",
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> SamplePage:
     """Samples that pass the filters, page by page."""
-    filters = Filters(set=set, split=split, label=label, q=q, min_importance=min_importance, order=order)
+    filters = Filters(
+        set=set, split=split, label=label, q=q, min_importance=min_importance, order=order, flag=flag
+    )
     return SamplePage.model_validate(list_samples(service.state, dataset, filters, limit, cursor))
 
 

@@ -178,7 +178,7 @@ def service() -> Iterator[Service]:
 class TestHelp:
     COMMANDS = (
         *("up", "serve", "worker", "predictor", "submit", "score", "grow", "train", "compare", "watch"),
-        *("cancel", "jobs", "download", "predict", "sets", "export", "version"),
+        *("clean", "cleaning", "cancel", "jobs", "download", "predict", "sets", "export", "version"),
     )
 
     def test_starts_fast_and_names_every_command(self) -> None:

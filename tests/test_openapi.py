@@ -100,7 +100,7 @@ def test_the_params_of_every_kind_of_job_are_described(document: dict[str, Any])
     schemas = document["components"]["schemas"]
     for model in ("JobIn", "JobOut"):
         named = {kind["$ref"].rpartition("/")[2] for kind in schemas[model]["properties"]["params"]["anyOf"]}
-        assert named == {"ScoreParams", "GrowParams", "TrainParams", "CompareParams"}, model
+        assert named == {f"{kind}Params" for kind in ("Score", "Grow", "Train", "Compare", "Clean")}, model
 
 
 def test_success_is_declared_with_its_content(operations: dict[tuple[str, str], dict[str, Any]]) -> None:

@@ -78,7 +78,7 @@ def _show_examples(report: Json, most: int) -> None:
     from app.cli.tables import print_table
 
     rows = [
-        [flag, one["id"], one["label"], one["text"], *_other(one["of"])]
+        [flag, one["id"], one["label"], _words(one), *_other(one["of"])]
         for flag, found in report["examples"].items()
         for one in found[:most]
     ]
@@ -88,4 +88,8 @@ def _show_examples(report: Json, most: int) -> None:
 
 
 def _other(of: Json | None) -> list[object]:
-    return ["", "", ""] if of is None else [of["id"], of["label"], of["text"]]
+    return ["", "", ""] if of is None else [of["id"], of["label"], _words(of)]
+
+
+def _words(one: Json) -> str:
+    return str(one["text"]) if one["text_pair"] is None else f"{one['text']} | {one['text_pair']}"

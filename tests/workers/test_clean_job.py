@@ -25,7 +25,7 @@ ROWS: list[Row] = [
     {"id": "t", "text": "Lovely soft dress, fits well", "label": "good", "split": "test"},
     {"id": "near", "text": "Lovely soft dress! Fits well.", "label": "good"},
     {"id": "empty", "text": "<br/> \u200b", "label": "bad"},
-    {"id": "short", "text": "ok", "label": "good"},
+    {"id": "short", "text": "k", "label": "good"},
     {"id": "bom", "text": "\ufeffthe sleeves are too long for me", "label": "bad"},
     {"id": "html", "text": "came &amp; went, was sent back", "label": "bad"},
     {"id": "g1", "text": "rough wool coat in dark blue", "label": "bad", "group": "q"},

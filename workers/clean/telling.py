@@ -72,6 +72,8 @@ def _shown(table: pa.Table, flag: SampleFlag, position: int) -> dict[str, Any]:
     row = table.slice(position, 1).to_pylist()[0]
     return {
         "id": row["id"],
+        "ordinal": row["ordinal"],
+        "generation": row["generation"],
         "split": row["split"],
         "label": row["label"],
         "group": row["group"],

@@ -27,7 +27,7 @@ class CleanParams(Strict):
         description="Hash functions of MinHash: the more of them, the fewer false candidates to compare.",
     )
     min_chars: Count = Field(
-        default=3, ge=0, le=10_000, description="A text with fewer visible characters is short."
+        default=2, ge=0, le=10_000, description="A text with fewer visible characters is short."
     )
     min_words: Count = Field(
         default=1,

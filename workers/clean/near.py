@@ -14,8 +14,8 @@ from workers.clean.minhash import Banding, MinHash
 from workers.clean.shingles import Hashes, Shingled, Shingler, jaccard, mix
 
 Ints = NDArray[np.int64]
-CHUNK = 1000
-REMEMBERED = 50_000
+CHUNK = 500
+REMEMBERED = 4096
 """Texts whose shingles are kept while they may be asked for again."""
 ROUNDING = 1e-9
 Step = Callable[[int, int], None]

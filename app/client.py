@@ -138,6 +138,10 @@ class Client:
         path = f"/v1/datasets/{_part(dataset)}/samples/{_part(sample_id)}/explanation"
         return self._json("GET", path, params={"attributions": attributions})
 
+    def cleaning(self, dataset: str) -> Json:
+        """What the last clean job found."""
+        return self._json("GET", f"/v1/datasets/{_part(dataset)}/cleaning")
+
     def review(self, dataset: str, sample_id: str, verdict: str, label: str | None = None) -> Json:
         path = f"/v1/datasets/{_part(dataset)}/samples/{_part(sample_id)}/review"
         return self._json("POST", path, json={"verdict": verdict, "label": label})

@@ -57,6 +57,7 @@ REMEDIES: dict[str, str] = {
     "no_test": "Send labelled samples with split test: they are what models are compared on.",
     "no_model_to_continue": "Send a score job with keep_model true once; then update goes on with its model.",
     "nothing_new": "Send new samples first, or a score job without update to visit all of them again.",
+    "not_cleaned": "Send a job of kind clean first, or set the dataset's exclude_flags to [].",
     "unknown_field": "Slice by a field that the meta of the test samples has, by label or by group_size.",
     "empty_set": "Choose other sets or another version: GET /v1/datasets/{dataset}/sets has their sizes.",
     "unknown_model": "Put the model's folder under <data dir>/models, or name it in GRADSIFT_ALLOWED_MODELS.",

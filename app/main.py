@@ -19,7 +19,18 @@ from app.api.direct import DirectRoutes
 from app.api.keys import KeyCheck, documented_key
 from app.api.metrics import JOBS_REAPED
 from app.api.problems import install_problem_handlers
-from app.api.routes import datasets, health, jobs, predictions, reviews, samples, scores, sets, splits
+from app.api.routes import (
+    cleaning,
+    datasets,
+    health,
+    jobs,
+    predictions,
+    reviews,
+    samples,
+    scores,
+    sets,
+    splits,
+)
 from app.logs import get_logger
 from app.queue import make_celery, send_hint
 from app.services.housekeeping import Housekeeper
@@ -67,7 +78,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     limited = BodyLimit(direct, max_bytes=settings.max_body_bytes)
     app.front = RequestContext(KeyCheck(limited, keys=settings.keys()))
     install_problem_handlers(app)
-    for routes in (datasets, samples, splits, scores, sets, reviews, predictions, jobs):
+    for routes in (datasets, cleaning, samples, splits, scores, sets, reviews, predictions, jobs):
         app.include_router(routes.router, dependencies=[Depends(documented_key)])
     app.include_router(health.router)
     return app

@@ -106,6 +106,7 @@ def test_the_params_of_every_kind_of_job_are_described(document: dict[str, Any])
             "TrainParams",
             "CompareParams",
             "ImportParams",
+            "CleanParams",
             "SplitParams",
         }, model
 

@@ -22,6 +22,7 @@ from models.encoders.language import EncoderState, LoadedLanguageModel, adopt_en
 from workers.lease import JobLease
 from workers.score.checkpoint import Checkpoints
 from workers.score.data import JobData, Rows, load_job_data
+from workers.score.exclusion import exclusion_of
 from workers.score.room import when_there_is_room
 
 T = TypeVar("T")
@@ -124,7 +125,8 @@ class TrainingGround(Ground):
         """
         self.state.splits.refuse_half_applied(dataset)
         version = self.state.samples.pin(dataset, self.claim.job.id)
-        data = load_job_data(self.state, dataset, version, self.params)
+        exclusion = exclusion_of(self.state, dataset, self.claim)
+        data = load_job_data(self.state, dataset, version, self.params, exclusion)
         if self.state.splits.used_by(dataset) is None:
             self.when_free(lambda: self._mark_splits_used(dataset))
         return version, data

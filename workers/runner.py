@@ -13,6 +13,7 @@ from app.settings import Settings
 from app.store.connections import TRANSIENT
 from app.store.state import State, open_state
 from models.errors import ModelError
+from workers.clean.pipeline import CleanJob
 from workers.compare.pipeline import CompareJob
 from workers.grow.pipeline import GrowJob
 from workers.importing.pipeline import ImportJob
@@ -39,6 +40,7 @@ JOBS: dict[JobKind, type[Runnable]] = {
     JobKind.TRAIN: TrainJob,
     JobKind.COMPARE: CompareJob,
     JobKind.IMPORT: ImportJob,
+    JobKind.CLEAN: CleanJob,
     JobKind.SPLIT: SplitJob,
 }
 log = get_logger(__name__)

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from app.contracts import JobError, JobKind, JobState, Progress
 from app.contracts.base import Strict, Text, Timestamp
 from app.contracts.params import (
+    CleanParams,
     CompareParams,
     GrowParams,
     ImportParams,
@@ -33,6 +34,7 @@ PARAMS: Mapping[JobKind, type[JobParams]] = {
     JobKind.TRAIN: TrainParams,
     JobKind.COMPARE: CompareParams,
     JobKind.IMPORT: ImportParams,
+    JobKind.CLEAN: CleanParams,
     JobKind.SPLIT: SplitParams,
 }
 
@@ -47,6 +49,7 @@ def _of_the_kind(params: object, info: ValidationInfo) -> JobParams:
 ParamsOfTheKind = Annotated[
     JobParams,
     BeforeValidator(_of_the_kind),
+    Field(description=", ".join(f"{params.__name__} for kind `{kind}`" for kind, params in PARAMS.items())),
     Field(description=", ".join(f"{params.__name__} for kind `{kind}`" for kind, params in PARAMS.items())),
 ]
 

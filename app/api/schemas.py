@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt
 from app.contracts import Split, Task, Verdict
 from app.contracts.base import Strict, Text, Timestamp
 from app.contracts.dataset_settings import DatasetSettings
+from app.contracts.flags import SampleFlag
 
 LabelValue = Text | StrictInt | StrictFloat
 SetValue = Literal["core", "edge", "noise", "unscored"]
@@ -183,6 +184,9 @@ class SampleOut(BaseModel):
     meta: dict[str, Any] | None
     score: Score
     membership: Membership
+    flags: list[SampleFlag] | None = Field(
+        description="What the last clean job found; null: none has seen the sample as it is."
+    )
 
 
 class SamplePage(BaseModel):

@@ -11,6 +11,7 @@ import sys
 import typer
 
 from app.cli import (
+    cleaning,
     explain,
     files,
     imports,
@@ -47,6 +48,8 @@ for command in (
     parts.predictor,
     samples.submit,
     splits.split,
+    cleaning.clean,
+    cleaning.cleaning,
     jobs.score,
     jobs.grow,
     jobs.train,

@@ -74,6 +74,8 @@ class Dataset(Record):
     settings: DatasetSettings = DatasetSettings()
     lineage: str | None = None
     set_version: int = 0
+    flags: tuple[str, ...] = ()
+    """Clean jobs, newest first: the flags hold of the first that has succeeded (`app.store.flags`)."""
 
 
 class Lineage(Record):
@@ -111,6 +113,7 @@ class JobKind(StrEnum):
     TRAIN = "train"
     COMPARE = "compare"
     IMPORT = "import"
+    CLEAN = "clean"
     SPLIT = "split"
 
     @property

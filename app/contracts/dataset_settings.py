@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from app.contracts.base import Strict
+from app.contracts.flags import SampleFlag
 
 
 class DatasetSettings(Strict):
@@ -14,6 +15,11 @@ class DatasetSettings(Strict):
         default=False,
         description="E-mail addresses, telephone, identity, card and account numbers in `text`, `text_pair` "
         "and string values of `meta` are replaced before a sample is stored; they are kept nowhere.",
+    )
+    exclude_flags: tuple[SampleFlag, ...] = Field(
+        default=(),
+        description="Train samples with any of these flags of the last clean job are left out of jobs that "
+        "train. Empty: none are.",
     )
 
     def changed(self, fields: DatasetSettings) -> DatasetSettings:

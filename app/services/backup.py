@@ -40,7 +40,7 @@ from app.store.unfinished import finish_write
 
 TRIES = 100
 TRY_AGAIN_SECONDS = 0.2
-OF_AN_ATTEMPT = ("token", "worker", "started_at", "lineage", "fixed:run", "crashes")
+OF_AN_ATTEMPT = ("token", "worker", "started_at", "lineage", "fixed:run", "fixed:exclusion", "crashes")
 """What the record of a job has since its first attempt."""
 Report = Callable[[str], None]
 """Told what is being copied."""

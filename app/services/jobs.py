@@ -46,7 +46,8 @@ def create_job(
     Raises:
         NotFound: unknown dataset, or set version to train on.
         Invalid, Forbidden: a model that cannot be used, or a dataset that cannot be trained on.
-        Conflict: the Idempotency-Key belongs to another request, or the job would replace splits in use.
+        Conflict: the Idempotency-Key belongs to another request; the job would replace splits in use; flags
+            are to exclude samples, but there are none.
     """
     if webhook is not None:
         raise Invalid("webhook_unavailable", "this version of the service calls no webhooks")
@@ -57,6 +58,7 @@ def create_job(
     if kind.trains:
         _refuse_loss_of_grades(dataset, params)
         _refuse_untrainable(train_counts(state, dataset), dataset_name)
+        _refuse_uncleaned(state, dataset)
     if kind is JobKind.SPLIT:
         state.splits.refuse_used(dataset)
     # The uid, not the name: a dataset that was deleted and made again is another one.
@@ -165,6 +167,19 @@ def _refuse_loss_of_grades(dataset: Dataset, params: JobParams) -> None:
             "loss_needs_grades",
             f"loss {loss} is of grades; dataset {dataset.name!r} of task {dataset.task.value} has none",
         )
+
+
+def _refuse_uncleaned(state: State, dataset: Dataset) -> None:
+    """A clean job that waits or runs will do: jobs of a dataset run one after the other, oldest first."""
+    if not dataset.settings.exclude_flags or state.flags.job_in_force(dataset) is not None:
+        return
+    unfinished = (state.jobs.get(job_id) for job_id in state.jobs.unfinished_of(dataset.uid))
+    if not any(job.kind is JobKind.CLEAN for job in unfinished):
+        flags = ", ".join(flag.value for flag in dataset.settings.exclude_flags)
+        detail = (
+            f"samples of {dataset.name!r} with the flags {flags} are to be excluded, but none were cleaned"
+        )
+        raise Conflict("not_cleaned", detail)
 
 
 def _refuse_untrainable(counts: Mapping[str, int], dataset: str) -> None:

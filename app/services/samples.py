@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.contracts import CODE_BY_SET, UNSCORED, Dataset, Split
+from app.contracts.flags import SampleFlag
 from app.errors import Invalid
 from app.services.cursors import Position, decode_cursor, encode_cursor
+from app.services.flags import flagged, flags_of_rows
 from app.services.scores import present
 from app.store.records import importance
 from app.store.samples import StoredLabel, quoted
@@ -33,10 +35,16 @@ class Filters:
     q: str | None = None
     min_importance: float | None = None
     order: Order = "ordinal"
+    flag: SampleFlag | None = None
 
     @property
     def needs_scores(self) -> bool:
-        return self.set is not None or self.min_importance is not None or self.order != "ordinal"
+        """Or other columns that are kept by ordinal."""
+        return self.by_importance or self.set is not None or self.flag is not None
+
+    @property
+    def by_importance(self) -> bool:
+        return self.min_importance is not None or self.order != "ordinal"
 
     def where(self) -> str | None:
         """The part that the sample store answers."""
@@ -63,12 +71,13 @@ class ListCursor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def describe(state: State, dataset: Dataset, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Sample rows as clients see them, with `score` and `membership`."""
+    """Sample rows as clients see them, with `score`, `membership` and `flags`."""
     if not rows:
         return []
+    flags = flags_of_rows(state, dataset, rows)
     looked_up = state.scores.lookup(dataset, [row["id"] for row in rows])
     described = []
-    for row, score in zip(rows, present(looked_up), strict=True):
+    for row, found, score in zip(rows, flags, present(looked_up), strict=True):
         if score is None:
             continue  # deleted between the two reads
         version = None if score["set"] == UNSCORED or looked_up.version is None else looked_up.version.version
@@ -77,6 +86,7 @@ def describe(state: State, dataset: Dataset, rows: list[dict[str, Any]]) -> list
                 **_content(row),
                 "score": score,
                 "membership": {"set": score["set"], "version": version, "reason": score["reason"]},
+                "flags": found,
             }
         )
     return described
@@ -137,7 +147,7 @@ def _scored_order(
         placed, column_generations = held["set"].copy(), held["generation"]
     values = np.full(total, np.nan)
     generations = np.zeros(total, dtype=np.uint32)
-    if dataset.lineage is not None:
+    if dataset.lineage is not None and filters.by_importance:
         records = state.scores.read_all(dataset.uid, dataset.lineage, total)
         values, generations = importance(records), records["generation"]
     current = _generations(state, dataset, total)
@@ -148,6 +158,8 @@ def _scored_order(
         keep &= placed == CODE_BY_SET[filters.set]
     if filters.min_importance is not None:
         keep &= np.nan_to_num(values, nan=-1.0) >= filters.min_importance
+    if filters.flag is not None:
+        keep &= flagged(state, dataset, filters.flag, current)
     keys = _sort_keys(values, filters.order)
     reached = math.inf if start.key is None else start.key
     keep &= (keys > reached) | ((keys == reached) & (np.arange(total) >= start.at))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -81,6 +81,9 @@ class DatasetStore:
 
     def save_settings(self, dataset: Dataset, settings: DatasetSettings) -> None:
         self._client.hset(self._keys.dataset(dataset.uid).meta, "settings", settings.model_dump_json())
+
+    def save_flags(self, dataset: Dataset, jobs: Sequence[str]) -> None:
+        self._client.hset(self._keys.dataset(dataset.uid).meta, "flags", json.dumps(list(jobs)))
 
     def fix_labels(self, dataset: Dataset, labels: tuple[Label, ...]) -> tuple[Label, ...]:
         """Fixes the labels for good; answers the ones that hold, which an earlier call may have fixed."""
@@ -160,7 +163,7 @@ def dataset_of(meta: Mapping[str, str]) -> Dataset:
     """
     if int(meta.get("format", 1)) != STATE_FORMAT:
         raise other_format(int(meta.get("format", 1)))
-    parsed = {name: json.loads(meta[name]) for name in ("labels", "settings") if name in meta}
+    parsed = {name: json.loads(meta[name]) for name in ("labels", "settings", "flags") if name in meta}
     return Dataset.model_validate({**meta, **parsed})
 
 

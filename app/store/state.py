@@ -14,6 +14,7 @@ from app.store.connections import connect
 from app.store.datasets import DatasetStore
 from app.store.durability import Durability
 from app.store.exchange import Exchange
+from app.store.flags import FlagStore
 from app.store.given_answers import AnswerStore
 from app.store.ids import IdStore
 from app.store.jobs import JobStore
@@ -56,6 +57,7 @@ class State:
     """What is asked of predictors, on an event loop; it is closed there."""
     responses: ResponseStore
     results: ResultStore
+    flags: FlagStore
     durability: Durability
     journal: WriteJournal
     answers: AnswerStore
@@ -98,6 +100,7 @@ def open_state(settings: Settings, *, outage_seconds: float = 1.0, waits_for_roo
         prediction_desk=PredictionDesk(settings.redis_url, keys),
         responses=ResponseStore(settings.data_url),
         results=ResultStore(settings.data_url),
+        flags=FlagStore(client, keys, settings.data_url),
         durability=durability,
         journal=WriteJournal(client, keys),
         answers=AnswerStore(client, keys),

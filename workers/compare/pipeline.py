@@ -91,6 +91,7 @@ class CompareJob:
             "train_samples": len(data.train),
             "test_samples": len(data.test),
             "skipped_unlabelled": data.skipped_unlabelled,
+            "excluded": data.excluded,
             **compared(ended, measure, slices, params, self._lease.check),
             "steps": sum(training.steps for training in plan),
             "seconds": round(sum(one.seconds for one in ended), 2),

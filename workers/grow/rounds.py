@@ -129,8 +129,8 @@ class Rounds:
             judged.caution = caution.share
             return known.judgement(sorted_by_growth(known.evidence, looked))
 
-        state, dataset = self._ground.state, self._material.dataset
-        return judged, *place(state, dataset, self._book.records, seen, sort)
+        state, dataset, exclusion = self._ground.state, self._material.dataset, self._material.data.exclusion
+        return judged, *place(state, dataset, self._book.records, seen, sort, exclusion)
 
     def _control(self, places: int, turn: int) -> Ints:
         """Drawn anew each round, so that its models are out of sample for most of the core in turn."""

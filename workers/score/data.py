@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ from app.errors import JobFailed
 from app.store.samples import StoredLabel
 from app.store.state import State
 from models.splitting import stratified_holdout
+from workers.score.exclusion import NOTHING, Exclusion
 
 COLUMNS = ("ordinal", "generation", "id", "text", "text_pair", "label", "label_number", "group", "split")
 
@@ -57,7 +59,8 @@ class Rows:
 
 @dataclass(frozen=True)
 class JobData:
-    """What a job trains on. `validation_source`: "client", "cut" from the train split, or "none"."""
+    """What a job trains on. `validation_source`: "client", "cut" from the train split, or "none". `excluded`:
+    what the job's result says of the train samples that flags leave out."""
 
     train: Rows
     validation: Rows | None
@@ -65,6 +68,8 @@ class JobData:
     classes: tuple[Label, ...]
     skipped_unlabelled: int
     test: Rows | None = None
+    exclusion: Exclusion = NOTHING
+    excluded: dict[str, Any] | None = None
 
     @property
     def grades(self) -> tuple[float, ...]:
@@ -73,11 +78,14 @@ class JobData:
         return numbers if len(numbers) == len(self.classes) else ()
 
 
-def load_job_data(state: State, dataset: Dataset, version: int, params: TrainingParams) -> JobData:
+def load_job_data(
+    state: State, dataset: Dataset, version: int, params: TrainingParams, exclusion: Exclusion = NOTHING
+) -> JobData:
     """Reads the labelled rows of a version, and fixes the labels if none are fixed.
 
     Rows come in the order of their ordinals, so that the same version gives the same batches whatever the
-    storage did to its files.
+    storage did to its files. Train samples that are excluded are as if they were not there; validation and
+    test split are whole, so that what is measured does not depend on what is excluded.
 
     Raises:
         JobFailed: there is nothing to train on, or only one label.
@@ -88,27 +96,35 @@ def load_job_data(state: State, dataset: Dataset, version: int, params: Training
     labels = np.array([index_of.get(text, -1) for text in table["label"].to_pylist()], dtype=np.int64)
     splits = np.array(table["split"].to_pylist(), dtype=object)
     in_train = splits == "train"
-    train = _rows(table, labels, np.flatnonzero(in_train & (labels >= 0)))
-    _require_classes(train, dataset.name)
+    labelled = _rows(table, labels, np.flatnonzero(in_train & (labels >= 0)))
+    left_out = exclusion.leaves_out(labelled.ordinals, labelled.generations)
+    excluded = exclusion.told(labelled.ordinals, labelled.generations)
+    train = labelled.take(np.flatnonzero(~left_out)) if left_out.any() else labelled
+    _require_classes(train, dataset.name, excluded=int(left_out.sum()))
     sent = _rows(table, labels, np.flatnonzero((splits == "validation") & (labels >= 0)))
     in_test = (splits == "test") & (labels >= 0)
     test = _rows(table, labels, np.flatnonzero(in_test)) if in_test.any() else None
     skipped = int((in_train & (labels < 0)).sum())
     if len(sent):
-        return JobData(train, sent, "client", classes, skipped, test)
+        return JobData(train, sent, "client", classes, skipped, test, exclusion, excluded)
     held_out = _held_out(train, params, by_group=dataset.task is Task.RELEVANCE)
     if not held_out.any():
-        return JobData(train, None, "none", classes, skipped, test)
+        return JobData(train, None, "none", classes, skipped, test, exclusion, excluded)
     cut, left = train.take(np.flatnonzero(held_out)), train.take(np.flatnonzero(~held_out))
-    return JobData(left, cut, "cut", classes, skipped, test)
+    return JobData(left, cut, "cut", classes, skipped, test, exclusion, excluded)
 
 
-def load_train_texts(state: State, dataset: Dataset, version: int, *, held_out: Rows | None) -> Rows:
-    """The rows of the train split, labelled or not, but those that are held out of it; labels are all -1."""
+def load_train_texts(
+    state: State, dataset: Dataset, version: int, *, held_out: Rows | None, exclusion: Exclusion = NOTHING
+) -> Rows:
+    """The rows of the train split, labelled or not, but those that are held out of it or excluded; labels are
+    all -1."""
     table = _table(state, dataset, version)
     wanted = np.array(table["split"].to_pylist(), dtype=object) == "train"
+    ordinals = table["ordinal"].to_numpy()
+    wanted &= ~exclusion.leaves_out(ordinals, table["generation"].to_numpy().astype(np.uint32))
     if held_out is not None:
-        wanted &= ~np.isin(table["ordinal"].to_numpy(), held_out.ordinals)
+        wanted &= ~np.isin(ordinals, held_out.ordinals)
     return _rows(table, np.full(len(table), -1, dtype=np.int64), np.flatnonzero(wanted))
 
 
@@ -166,11 +182,13 @@ def _rows(table: pa.Table, labels: NDArray[np.int64], positions: NDArray[np.int6
     )
 
 
-def _require_classes(train: Rows, dataset: str) -> None:
+def _require_classes(train: Rows, dataset: str, *, excluded: int) -> None:
+    but = f", besides {excluded} that exclude_flags leaves out" if excluded else ""
     if not len(train):
-        raise JobFailed("dataset_empty", f"dataset {dataset!r} has no labelled train samples")
+        raise JobFailed("dataset_empty", f"dataset {dataset!r} has no labelled train samples{but}")
     if len(np.unique(train.labels)) < 2:
-        raise JobFailed("too_few_classes", f"every labelled train sample of {dataset!r} has the same label")
+        detail = f"every labelled train sample of {dataset!r} has the same label{but}"
+        raise JobFailed("too_few_classes", detail)
 
 
 def _held_out(train: Rows, params: TrainingParams, *, by_group: bool) -> NDArray[np.bool_]:

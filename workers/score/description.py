@@ -26,6 +26,7 @@ def described(material: Material, coverage: Mapping[str, Any], sets: SetVersion)
         "validation_samples": 0 if data.validation is None else len(data.validation),
         "validation_source": data.validation_source,
         "skipped_unlabelled": data.skipped_unlabelled,
+        "excluded": data.excluded,
         "lineage": lineage.id,
         "model_revision": lineage.revision,
         "data_version": material.version,

@@ -84,7 +84,10 @@ class ScoreJob:
             logs = None if heard is None else heard.logs[where]
             return judge(evidence, params, material.seen.validation, reviewed, logs)
 
-        placement, told = place(self._state, material.dataset, books.scores.records, material.seen, sort)
+        exclusion = material.data.exclusion
+        placement, told = place(
+            self._state, material.dataset, books.scores.records, material.seen, sort, exclusion
+        )
         if heard is not None:
             told = {**told, "cross_fit": heard.told}
 

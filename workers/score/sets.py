@@ -20,6 +20,7 @@ from app.store.state import State
 from models.noise import Reviewed
 from models.selection import REASON_CODES, SET_CODES, Evidence, importance_order
 from workers.score.evidence import evidence_of, reviewed_of
+from workers.score.exclusion import NOTHING, Exclusion
 from workers.score.judging import Judgement
 from workers.score.seen import Seen
 
@@ -30,14 +31,20 @@ Sort = Callable[[Evidence, Ints, Reviewed | None], Judgement]
 
 
 def place(
-    state: State, dataset: Dataset, records: Records, seen: Seen, sort: Sort
+    state: State,
+    dataset: Dataset,
+    records: Records,
+    seen: Seen,
+    sort: Sort,
+    exclusion: Exclusion = NOTHING,
 ) -> tuple[Placement, Mapping[str, Any]]:
     """Sorts every scored train sample of the lineage; and what the job's result says of it.
 
     Those that this job has not seen, because they were scored by an earlier one and held out now, have no
-    embedding: where the policy needs that, they are edge.
+    embedding: where the policy needs that, they are edge. Those that flags exclude are in no set, though an
+    earlier job may have scored them.
     """
-    rows = _scored(state, dataset, records)
+    rows = _scored(state, dataset, records, exclusion)
     ordinals = rows["ordinal"].to_numpy()
     generations = rows["generation"].to_numpy().astype(np.uint32)
     values = importance(records[ordinals])
@@ -129,14 +136,15 @@ def _policy_params(params: SortingParams) -> dict[str, Any]:
     return {"core_fraction": params.core_fraction, "noise_fraction": params.noise_fraction}
 
 
-def _scored(state: State, dataset: Dataset, records: Records) -> pa.Table:
+def _scored(state: State, dataset: Dataset, records: Records, exclusion: Exclusion) -> pa.Table:
     """The train samples whose record belongs to their present content, by ordinal."""
     table = state.samples.table(dataset).to_table(columns=list(COLUMNS)).sort_by("ordinal")
     table = table.filter(pc.equal(table["split"], "train"))
-    ordinals = table["ordinal"].to_numpy()
+    ordinals, generations = table["ordinal"].to_numpy(), table["generation"].to_numpy().astype(np.uint32)
     known = ordinals < len(records)
     held = records[np.where(known, ordinals, 0)]
-    scored = known & (held["visits"] > 0) & (held["generation"] == table["generation"].to_numpy())
+    scored = known & (held["visits"] > 0) & (held["generation"] == generations)
+    scored &= ~exclusion.leaves_out(ordinals, generations)
     return table.filter(pa.array(scored))
 
 

@@ -67,7 +67,8 @@ class DomainPretraining:
         if params.domain_pretraining is None:
             return None
         held_out = data.validation if data.validation_source == "cut" else None
-        return cls(ground, params, load_train_texts(ground.state, dataset, version, held_out=held_out))
+        texts = load_train_texts(ground.state, dataset, version, held_out=held_out, exclusion=data.exclusion)
+        return cls(ground, params, texts)
 
     @property
     def steps(self) -> int:

@@ -99,6 +99,7 @@ class TrainJob:
             "train_samples": len(rows),
             "text_pairs": _with_pairs(rows),
             "skipped_unlabelled": data.skipped_unlabelled,
+            "excluded": data.excluded,
             "validation_source": data.validation_source,
             "data_version": version,
             "model_revision": classifier.revision,
@@ -125,15 +126,15 @@ class TrainJob:
         if held is not None:
             found: NDArray[np.int64] = held["positions"].numpy()
             return found
-        positions = self._choose(dataset, data.train)
+        positions = self._choose(dataset, data.train, excluding=bool(data.exclusion))
         self._ground.keep(CHOSEN, {"positions": torch.from_numpy(positions)})
         return positions
 
-    def _choose(self, dataset: Dataset, train: Rows) -> NDArray[np.int64]:
+    def _choose(self, dataset: Dataset, train: Rows, *, excluding: bool) -> NDArray[np.int64]:
         params = self._params
         expression = replace(read_set_expression(params.set), version=params.version)
         if expression.of_ids:
-            return of_ids(train, params.ids or [])
+            return of_ids(train, params.ids or [], excluding=excluding)
         positions = members(self._state, dataset, train, expression)
         return as_many(train, positions, params.seed) if expression.random else positions
 

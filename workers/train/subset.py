@@ -50,10 +50,15 @@ def _codes(state: State, dataset: Dataset, train: Rows, version: int) -> NDArray
     return np.where(valid, cells["set"], 0).astype(np.uint8)
 
 
-def of_ids(train: Rows, ids: list[str]) -> Ints:
-    """Positions (k,) in `train`, rising. Raises JobFailed `unknown_sample_ids`."""
+def of_ids(train: Rows, ids: list[str], *, excluding: bool = False) -> Ints:
+    """Positions (k,) in `train`, rising; excluding: flags may have left some out of it.
+
+    Raises JobFailed `unknown_sample_ids`.
+    """
     position = {sample_id: i for i, sample_id in enumerate(train.ids)}
     unknown = [sample_id for sample_id in ids if sample_id not in position]
     if unknown:
-        raise JobFailed("unknown_sample_ids", f"no labelled train sample has the id {some(unknown)}")
+        or_excluded = ", or exclude_flags leaves it out" if excluding else ""
+        detail = f"no labelled train sample has the id {some(unknown)}{or_excluded}"
+        raise JobFailed("unknown_sample_ids", detail)
     return np.array(sorted({position[sample_id] for sample_id in ids}), dtype=np.int64)

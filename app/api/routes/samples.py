@@ -19,6 +19,7 @@ from app.api.repeats import IdempotencyKey, answered_once
 from app.api.row_bodies import JSON, KINDS, json_rows, media_type, packing_of, take_in
 from app.api.schemas import IngestOut, SampleOut, SamplePage
 from app.contracts import Split
+from app.contracts.flags import SampleFlag
 from app.errors import REMEDIES, Invalid, NotFound, UnsupportedMedia
 from app.ingest.columns import Columns
 from app.ingest.formats import RowFormat
@@ -156,12 +157,15 @@ def get_samples(
     label: str | None = None,
     q: Annotated[str | None, Query(max_length=1024, description="Part of the text, in any case.")] = None,
     min_importance: Annotated[float | None, Query(ge=0, allow_inf_nan=False)] = None,
+    flag: Annotated[SampleFlag | None, Query(description="That the last clean job found.")] = None,
     order: Literal["ordinal", "importance", "-importance"] = "ordinal",
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> SamplePage:
     """Samples that pass the filters, page by page."""
-    filters = Filters(set=set, split=split, label=label, q=q, min_importance=min_importance, order=order)
+    filters = Filters(
+        set=set, split=split, label=label, q=q, min_importance=min_importance, order=order, flag=flag
+    )
     return SamplePage.model_validate(list_samples(service.state, dataset, filters, limit, cursor))
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from app.contracts.params.cleaning import CleanParams
 from app.contracts.params.fitting import CompareParams, DomainPretrainingParams, FittingParams, TrainParams
 from app.contracts.params.importing import ImportParams
 from app.contracts.params.sorting import GrowParams, ScoreParams, SortingParams
 from app.contracts.params.splitting import SplitParams
 from app.contracts.params.training import FittingPeftParams, PeftParams, TrainingParams
 
-JobParams = ScoreParams | GrowParams | TrainParams | CompareParams | ImportParams | SplitParams
+JobParams = ScoreParams | GrowParams | TrainParams | CompareParams | ImportParams | CleanParams | SplitParams
 
 __all__ = [
     "TrainingParams",
@@ -22,5 +23,6 @@ __all__ = [
     "TrainParams",
     "CompareParams",
     "ImportParams",
+    "CleanParams",
     "SplitParams",
 ]

@@ -1,0 +1,1 @@
+"""The `clean` job: what is wrong with the samples as they are."""

@@ -19,7 +19,8 @@ from app.api.direct import DirectRoutes
 from app.api.keys import KeyCheck, documented_key
 from app.api.metrics import JOBS_REAPED
 from app.api.problems import install_problem_handlers
-from app.api.routes import datasets, health, jobs, predictions, reviews, samples, scores, sets
+from app.api.routes import datasets, events, health, jobs, predictions, reviews, samples, scores, sets
+from app.ingest.event_retention import look_after_events
 from app.logs import get_logger
 from app.queue import make_celery, send_hint
 from app.services.jobs_left import clean_up_ended, sweep
@@ -29,6 +30,7 @@ from app.store.state import open_state
 from app.store.unfinished import finish_all_writes
 
 SWEEP_SECONDS = 30.0
+EVENTS_SECONDS = 3600.0
 log = get_logger(__name__)
 
 
@@ -46,6 +48,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_finish_writes, service)
             tasks.start_soon(_keep_queue_moving, service)
+            tasks.start_soon(_look_after_events, service)
             yield
             tasks.cancel_scope.cancel()
         await service.state.exchange.close()
@@ -65,7 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     limited = BodyLimit(direct, max_bytes=settings.max_body_bytes)
     app.front = RequestContext(KeyCheck(limited, keys=settings.keys()))
     install_problem_handlers(app)
-    for routes in (datasets, samples, scores, sets, reviews, predictions, jobs):
+    for routes in (datasets, samples, events, scores, sets, reviews, predictions, jobs):
         app.include_router(routes.router, dependencies=[Depends(documented_key)])
     app.include_router(health.router)
     return app
@@ -93,6 +96,16 @@ async def _keep_queue_moving(service: Service) -> None:
         except Exception:  # a full disk under Redis, say: the loop must outlive what it cannot mend
             log.exception("the queue could not be looked after")
         await anyio.sleep(service.settings.reaper_seconds)
+
+
+async def _look_after_events(service: Service) -> None:
+    """Every hour, the first time as the service starts."""
+    while True:
+        try:
+            await to_thread.run_sync(look_after_events, service.state)
+        except Exception:  # a busy dataset, say: an hour later is soon enough
+            log.exception("old events could not be deleted")
+        await anyio.sleep(EVENTS_SECONDS)
 
 
 def _reap(service: Service) -> None:

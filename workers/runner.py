@@ -15,6 +15,7 @@ from app.store.state import State, open_state
 from models.errors import ModelError
 from workers.compare.pipeline import CompareJob
 from workers.grow.pipeline import GrowJob
+from workers.label.pipeline import LabelJob
 from workers.lease import JobCancelled, JobInterrupted, JobLease
 from workers.score.pipeline import ScoreJob
 from workers.train.pipeline import TrainJob
@@ -36,6 +37,7 @@ JOBS: dict[JobKind, type[Runnable]] = {
     JobKind.GROW: GrowJob,
     JobKind.TRAIN: TrainJob,
     JobKind.COMPARE: CompareJob,
+    JobKind.LABEL: LabelJob,
 }
 log = get_logger(__name__)
 

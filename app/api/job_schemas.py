@@ -10,7 +10,14 @@ from pydantic_core import PydanticCustomError
 
 from app.contracts import JobError, JobKind, JobState, Progress
 from app.contracts.base import Strict, Text, Timestamp
-from app.contracts.params import CompareParams, GrowParams, JobParams, ScoreParams, TrainParams
+from app.contracts.params import (
+    CompareParams,
+    GrowParams,
+    JobParams,
+    LabelParams,
+    ScoreParams,
+    TrainParams,
+)
 
 
 def _known_kind(kind: object) -> object:
@@ -24,6 +31,7 @@ PARAMS: Mapping[JobKind, type[JobParams]] = {
     JobKind.GROW: GrowParams,
     JobKind.TRAIN: TrainParams,
     JobKind.COMPARE: CompareParams,
+    JobKind.LABEL: LabelParams,
 }
 
 
@@ -39,7 +47,7 @@ ParamsOfTheKind = Annotated[
     BeforeValidator(_of_the_kind),
     Field(
         description="ScoreParams for kind `score`, GrowParams for `grow`, TrainParams for `train`, "
-        "CompareParams for `compare`."
+        "CompareParams for `compare`, LabelParams for `label`."
     ),
 ]
 

@@ -110,6 +110,7 @@ class JobKind(StrEnum):
     GROW = "grow"
     TRAIN = "train"
     COMPARE = "compare"
+    LABEL = "label"
 
     @property
     def trains(self) -> bool:

@@ -16,8 +16,20 @@ def compact_if_scattered(table: lance.LanceDataset) -> bool:
         return False
     table.optimize.compact_files()
     table.optimize.optimize_indices()
-    table.cleanup_old_versions(older_than=KEEP_VERSIONS_FOR, error_if_tagged_old_versions=False)
+    clean_up(table, KEEP_VERSIONS_FOR)
     return True
+
+
+def clean_up(table: lance.LanceDataset, older_than: timedelta) -> None:
+    """Drops versions older than that; those that are tagged stay."""
+    table.cleanup_old_versions(older_than=older_than, error_if_tagged_old_versions=False)
+
+
+def erase_deleted(table: lance.LanceDataset) -> None:
+    """Makes deleted rows unreadable: they lie in no file any more, but for those of tagged versions."""
+    table.optimize.compact_files(materialize_deletions=True, materialize_deletions_threshold=0.0)
+    table.optimize.optimize_indices()
+    clean_up(table, timedelta(0))
 
 
 def pin(table: lance.LanceDataset, tag: str) -> int:

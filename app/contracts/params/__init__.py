@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from app.contracts.params.fitting import CompareParams, DomainPretrainingParams, FittingParams, TrainParams
+from app.contracts.params.labelling import LabelParams
 from app.contracts.params.sorting import GrowParams, ScoreParams, SortingParams
 from app.contracts.params.training import FittingPeftParams, PeftParams, TrainingParams
 
-JobParams = ScoreParams | GrowParams | TrainParams | CompareParams
+JobParams = ScoreParams | GrowParams | TrainParams | CompareParams | LabelParams
 
 __all__ = [
     "TrainingParams",
@@ -19,5 +20,6 @@ __all__ = [
     "FittingParams",
     "TrainParams",
     "CompareParams",
+    "LabelParams",
     "JobParams",
 ]

@@ -28,6 +28,10 @@ CONTRACT = {
     ("GET", "/v1/datasets/{dataset}/reviews"),
     ("GET", "/v1/datasets/{dataset}/review-queue"),
     ("POST", "/v1/datasets/{dataset}/predict"),
+    ("POST", "/v1/datasets/{dataset}/events"),
+    ("POST", "/v1/datasets/{dataset}/items"),
+    ("GET", "/v1/datasets/{dataset}/events/summary"),
+    ("DELETE", "/v1/datasets/{dataset}/users/{user}/events"),
     ("POST", "/v1/jobs"),
     ("GET", "/v1/jobs"),
     ("GET", "/v1/jobs/{job_id}"),
@@ -100,7 +104,7 @@ def test_the_params_of_every_kind_of_job_are_described(document: dict[str, Any])
     schemas = document["components"]["schemas"]
     for model in ("JobIn", "JobOut"):
         named = {kind["$ref"].rpartition("/")[2] for kind in schemas[model]["properties"]["params"]["anyOf"]}
-        assert named == {"ScoreParams", "GrowParams", "TrainParams", "CompareParams"}, model
+        assert named == {"ScoreParams", "GrowParams", "TrainParams", "CompareParams", "LabelParams"}, model
 
 
 def test_success_is_declared_with_its_content(operations: dict[tuple[str, str], dict[str, Any]]) -> None:

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from app.cli import explain, files, jobs, parts, predictions, recovery, reviews, samples, sets
+from app.cli import events, explain, files, jobs, parts, predictions, recovery, reviews, samples, sets
 from app.cli.outcome import FAILED, show_error
 from app.errors import GradSiftError
 
@@ -33,6 +33,9 @@ for command in (
     parts.worker,
     parts.predictor,
     samples.submit,
+    events.events,
+    events.items,
+    events.label,
     jobs.score,
     jobs.grow,
     jobs.train,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -55,14 +55,15 @@ class _Masking:
         if not self._on:
             return text
         masked: Masked = self._mask(text)
-        self.counts.update(masked.counts)
+        if masked.counts:
+            self.counts.update(masked.counts)
         return masked.text
 
     def meta(self, meta: Mapping[str, MetaValue] | None) -> str | None:
         if meta is None:
             return None
         masked = {name: self.text(value) if isinstance(value, str) else value for name, value in meta.items()}
-        return json.dumps(masked, ensure_ascii=False)
+        return msgspec.json.encode(masked).decode()
 
 
 class _Bulk(Generic[Row]):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, Field, PlainSerializer, model_validator
+from pydantic import AwareDatetime, Field, PlainSerializer, WithJsonSchema, model_validator
 
 from app.contracts.base import Count, Flag, Real, Strict, rfc3339
 from app.contracts.behaviors import BEHAVIORS, Behavior
 
-Moment = Annotated[AwareDatetime, PlainSerializer(rfc3339, return_type=str, when_used="json")]
+Moment = Annotated[
+    AwareDatetime,
+    PlainSerializer(rfc3339, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
 Grade = Annotated[Real, Field(ge=0, le=1000)]
 
 

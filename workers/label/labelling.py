@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -32,6 +33,15 @@ SPLITS = (Split.TRAIN, Split.VALIDATION, Split.TEST)
 VIEW = BEHAVIORS.index(Behavior.VIEW)
 
 
+class _Context(NamedTuple):
+    """What a unit shares with the negatives that were drawn for it."""
+
+    text: str
+    group: str
+    user: str
+    timestamp: str
+
+
 @dataclass(frozen=True)
 class Samples:
     """of: `(samples,)`, the unit whose user, session, query, time and history each one has."""
@@ -53,7 +63,14 @@ class Samples:
 
     def rows(self, start: int, stop: int, task: Task, params: LabelParams, max_chars: int) -> list[SampleRow]:
         """Samples `start` … `stop` − 1."""
-        return [self._row(place, task, params, max_chars) for place in range(start, min(stop, len(self)))]
+        rows: list[SampleRow] = []
+        unit = -1
+        for place in range(start, min(stop, len(self))):
+            if unit != self.of[place]:  # a unit and what was drawn for it follow each other
+                unit = int(self.of[place])
+                context = self._context(unit, max_chars)
+            rows.append(self._row(place, context, task, params))
+        return rows
 
     def label(self, place: int, task: Task, params: LabelParams) -> Label:
         code = int(self.behavior[place])
@@ -74,23 +91,28 @@ class Samples:
     def splits(self) -> dict[str, int]:
         return {split.value: int((self.side == code).sum()) for code, split in enumerate(SPLITS)}
 
-    def _row(self, place: int, task: Task, params: LabelParams, max_chars: int) -> SampleRow:
-        unit = int(self.of[place])
+    def _context(self, unit: int, max_chars: int) -> _Context:
         query = int(self.units.query[unit])
-        session = int(self.units.session[unit])
         user = self.log.users[int(self.units.user[unit])]
-        text = self.log.queries[query] if query >= 0 else self._history(unit)
+        return _Context(
+            text=(self.log.queries[query] if query >= 0 else self._history(unit))[:max_chars],
+            group=self._group(int(self.units.session[unit]), query, user),
+            user=user,
+            timestamp=_rfc3339(int(self.units.first[unit])),
+        )
+
+    def _row(self, place: int, context: _Context, task: Task, params: LabelParams) -> SampleRow:
         code = int(self.behavior[place])
         return SampleRow(
             id=self.ids[place],
-            text=text[:max_chars],
+            text=context.text,
             text_pair=self.texts[int(self.item[place])],
             label=self.label(place, task, params),
-            group=self._group(session, query, user),
+            group=context.group,
             split=SPLITS[int(self.side[place])].value,
             meta={
-                "user": user,
-                "timestamp": _rfc3339(int(self.units.first[unit])),
+                "user": context.user,
+                "timestamp": context.timestamp,
                 "behavior": NO_BEHAVIOR if code == UNTOUCHED else BEHAVIORS[code].value,
             },
         )

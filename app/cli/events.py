@@ -13,7 +13,7 @@ from app.cli.outcome import FAILED, PARTLY, SUCCEEDED, note
 from app.cli.samples import TaskName
 
 if TYPE_CHECKING:
-    from app.client import Client
+    from app.client import Client, Json
 
 ERRORS_SHOWN = 5
 File = Annotated[Path, typer.Argument(help="CSV (.csv, .csv.gz) or NDJSON (.ndjson, .jsonl, .gz).")]
@@ -83,7 +83,17 @@ def label(
     with connect(url, api_key) as client:
         job_id = start_job(client, "label", dataset, None, read_params(param))
         if watch:
-            raise typer.Exit(watch_job(client, job_id))
+            outcome = watch_job(client, job_id)
+            _print_made(client.job(job_id)["result"])
+            raise typer.Exit(outcome)
+
+
+def _print_made(result: Json | None) -> None:
+    if result is None:
+        return
+    for name in ("splits", "labels", "left_out"):
+        counts = ", ".join(f"{count} {kind}" for kind, count in result[name].items())
+        print(f"{name.replace('_', ' ')}: {counts}")
 
 
 def _columns(texts: list[str] | None) -> list[str]:

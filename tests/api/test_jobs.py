@@ -219,8 +219,8 @@ def test_params_of_the_other_kind_are_refused(
     ("kind", "told"),
     [
         ("distil", "no such kind"),
-        (None, "'score', 'grow', 'train' or 'compare'"),
-        (["grow"], "'score', 'grow', 'train' or 'compare'"),
+        (None, "'score', 'grow', 'train', 'compare'"),
+        (["grow"], "'score', 'grow', 'train', 'compare'"),
     ],
     ids=repr,
 )

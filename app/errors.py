@@ -14,8 +14,13 @@ REMEDIES: dict[str, str] = {
     "invalid_json": "Send a JSON document encoded as UTF-8.",
     "invalid_csv": "Send UTF-8 CSV with a header row and every quote closed.",
     "invalid_cursor": "Use `next_cursor` of the page before as it was given, or leave `cursor` out.",
-    "unsupported_media_type": "Send application/json, application/x-ndjson or text/csv.",
+    "unsupported_media_type": "Send JSON, NDJSON, CSV or Parquet, plain or packed by gzip or zstd.",
     "body_too_large": "Send fewer rows a request, or stream them as NDJSON or CSV, which have no such limit.",
+    "file_too_large": "Send the file in parts, or as NDJSON or CSV; or raise GRADSIFT_MAX_FILE_BYTES.",
+    "invalid_parquet": "Write flat columns of text, numbers, true and false or dates; `column` names others.",
+    "invalid_packing": "Send the whole gzip or zstd archive, with its name in Content-Encoding.",
+    "invalid_columns": "The fields are id, text, text_pair, label, group, split, weight; meta has its own.",
+    "too_many_writers": "Send the request again shortly; Retry-After says when.",
     "empty_request": "Send at least one sample.",
     "method_not_allowed": "See /openapi.json for the methods of this path.",
     "unknown_route": "See /openapi.json for the paths of this service.",
@@ -40,7 +45,7 @@ REMEDIES: dict[str, str] = {
     "no_review": "There is nothing to take back; GET the sample's review for its history.",
     "unknown_behavior": "Use view, click, cart, buy or cancel, or another name of these: docs/events.md.",
     "invalid_timestamp": "Send RFC 3339, or seconds since 1970; not before 1970 or over a day in the future.",
-    "no_pseudonym_key": "Set GRADSIFT_PSEUDONYM_KEY, the same for the API and all workers.",
+    "no_pseudonym_key": "Set GRADSIFT_PSEUDONYM_KEY, the same for every process of the API.",
     "pseudonym_key_changed": "Set GRADSIFT_PSEUDONYM_KEY to the key of before, or restore its file.",
     "labels_running": "Wait for the job to end, or cancel it, and send the request again.",
     "dataset_busy": "Another writer holds the dataset; send the request again.",
@@ -154,6 +159,10 @@ class TooLarge(GradSiftError):
 
 class UnsupportedMedia(GradSiftError):
     """The body is of a kind that the route does not read."""
+
+
+class Busy(GradSiftError):
+    """As many such requests are under way as may be."""
 
 
 class Unauthorized(GradSiftError):

@@ -38,7 +38,9 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=32 * 2**20, ge=1024)
     max_line_bytes: int = Field(default=4 * 2**20, ge=1024)
     max_text_chars: int = Field(default=200_000, ge=1)
-    ingest_batch_rows: int = Field(default=2_000, ge=1, le=50_000)
+    max_file_bytes: int = Field(default=4 * 2**30, ge=1024)
+    ingest_batch_rows: int = Field(default=5_000, ge=1, le=50_000)
+    max_writers: int = Field(default=8, ge=1, le=1_000)
     set_versions_kept: int = Field(default=32, ge=2)
 
     # Jobs: how soon a dead worker is noticed, how much work a crash can cost.

@@ -216,8 +216,8 @@ def main() -> None:
         print(f"{options.samples} scored samples, written in {time.perf_counter() - began:.0f} s", flush=True)
         environment = {"GRADSIFT_REDIS_URL": server.url, "GRADSIFT_DATA_URL": folder}
         with (
-            started(["-m", "app.cli", "serve"], SERVER_CORE, environment) as ours,
-            started([str(HERE / "api_servers.py")], SERVER_CORE, {}) as empty,
+            started(["-m", "app.cli", "serve"], {SERVER_CORE}, environment) as ours,
+            started([str(HERE / "api_servers.py")], {SERVER_CORE}, {}) as empty,
         ):
             if "hot" in options.parts:
                 hot_route(state, ours, empty, options)

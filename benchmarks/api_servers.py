@@ -1,4 +1,4 @@
-"""The processes of the API benchmark, each on a core of its own choice, and what they have used."""
+"""The processes of the API benchmark, each on cores of its own choice, and what they have used."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -27,11 +27,10 @@ def cpu_seconds(pid: int) -> float:
 
 
 class ServerProcess:
-    """A started server: its process, its port, its memory."""
+    """A started server: its process, its port (0: not known), its memory."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
-        self._process = process
-        self.pid = process.pid
+    def __init__(self, pid: int, port: int = 0) -> None:
+        self.pid = pid
         self.port = port
 
     def memory_mb(self, field: str) -> float:
@@ -46,8 +45,10 @@ class ServerProcess:
 
 
 @contextmanager
-def started(arguments: list[str], core: int, environment: Mapping[str, str]) -> Iterator[ServerProcess]:
-    """Runs `python ARGUMENTS --port PORT` bound to one core, until the end of the block."""
+def started(
+    arguments: list[str], cores: Collection[int], environment: Mapping[str, str]
+) -> Iterator[ServerProcess]:
+    """Runs `python ARGUMENTS --port PORT` bound to these cores, until the end of the block."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -56,10 +57,10 @@ def started(arguments: list[str], core: int, environment: Mapping[str, str]) -> 
         env={**os.environ, **environment},
         stderr=subprocess.DEVNULL,
     )
-    os.sched_setaffinity(process.pid, {core})
+    os.sched_setaffinity(process.pid, cores)
     try:
         _await_port(port, process)
-        yield ServerProcess(process, port)
+        yield ServerProcess(process.pid, port)
     finally:
         process.terminate()
         process.wait()

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from app.api.context import request_id_of
 from app.errors import (
     REMEDIES,
+    Busy,
     Conflict,
     Forbidden,
     GradSiftError,
@@ -34,6 +35,7 @@ from app.store.connections import REFUSED, TRANSIENT, refusal
 STATUS: Mapping[type[GradSiftError], int] = {
     Malformed: 400,
     Unauthorized: 401,
+    Busy: 429,
     Forbidden: 403,
     NotFound: 404,
     Conflict: 409,
@@ -102,7 +104,7 @@ def problem_response(
     }
     if errors:
         body["errors"] = list(errors)
-    headers = {"Retry-After": "2"} if status == 503 else {}
+    headers = {"Retry-After": "2"} if status in (429, 503) else {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return ProblemResponse(body | dict(extra or {}), status, headers=headers)

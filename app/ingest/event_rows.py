@@ -6,16 +6,17 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from app.contracts.behaviors import Behavior
-from app.errors import Invalid, Malformed
+from app.errors import Invalid
+from app.ingest.columns import flat
 from app.ingest.rows import MAX_NAME_CHARS, MetaValue, RowError
-from app.ingest.streams import RowKind
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME_CHARS)]
+HEADERS_REMEMBERED = 100
 LATEST = timedelta(days=1)
 """So far into the future a clock may go wrong."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -177,12 +178,13 @@ class Columns:
                 )
             self._given[column] = field
 
-    def header(self, names: Sequence[str]) -> list[str]:
-        """Our name for each column, and its own where it is none of ours.
+    def header(self, names: Sequence[str]) -> list[str | None]:
+        """Our name for each column, None where it is none of ours.
 
-        Our own name for a field wins over others for it, an earlier column over a later one.
+        What the client named wins over our own name for a field, that over others for it, and of these an
+        earlier column over a later one.
         """
-        fields: list[str | None] = [self._given.get(name) for name in names]
+        fields = [self._given.get(name) for name in names]
         taken = {field for field in fields if field is not None}
         for exact in (True, False):
             for at, name in enumerate(names):
@@ -192,22 +194,26 @@ class Columns:
                         continue
                     fields[at] = field
                     taken.add(field)
-        return [field or name.strip() for field, name in zip(fields, names, strict=True)]
+        return fields
 
 
-class Reader:
+class Reader(Generic[Row]):
     """Reads rows of one kind under the names that one client uses."""
 
-    def __init__(
-        self, row: type[EventRow] | type[ItemRow], required: Sequence[str], columns: Columns
-    ) -> None:
-        self._row = row
+    def __init__(self, row: type[Row], required: Sequence[str], columns: Columns) -> None:
+        self._row: type[Row] = row
         self._required = required
         self._columns = columns
-        self._headers: dict[tuple[str, ...], list[str]] = {}
-        self.kind = RowKind(self.from_json, self.from_csv, self.header)
+        self._headers: dict[tuple[str, ...], list[str | None]] = {}
 
-    def from_json(self, raw: bytes | msgspec.Raw) -> Any:
+    def missing(self, present: Sequence[str]) -> list[str]:
+        found = self._columns.header(present)
+        return [name for name in self._required if name not in found]
+
+    def used(self, present: Sequence[str]) -> list[str]:
+        return list(present)
+
+    def from_json(self, raw: bytes | msgspec.Raw, number: int = 0) -> Row:  # noqa: ARG002
         """Raises RowError for what is no row of this kind."""
         try:
             found = msgspec.json.decode(raw)
@@ -217,55 +223,61 @@ class Reader:
             raise RowError("invalid_row", "the row is nested too deeply") from error
         if not isinstance(found, dict):
             raise RowError("invalid_row", "the row is not a JSON object")
-        names = tuple(found)
-        header = self._headers.get(names)
-        if header is None:
-            header = self._columns.header(names)
-            if len(self._headers) < 100:
-                self._headers[names] = header
-        return self._converted(dict(zip(header, found.values(), strict=True)))
+        header = self._header(tuple(found))
+        unknown = [name for name, field in zip(found, header, strict=True) if field is None]
+        if unknown:
+            raise RowError("invalid_row", f"a row has no field {unknown[0][:64]!r}, or has it already")
+        return self._converted({str(name): value for name, value in zip(header, found.values(), strict=True)})
 
-    def from_csv(self, header: Sequence[str], values: Sequence[str]) -> Any:
-        """A row of CSV: empty cells are left out, columns of other names become `meta`."""
-        if len(values) != len(header):
-            raise RowError("invalid_row", f"the row has {len(values)} cells, the header {len(header)}")
+    def from_cells(self, cells: Mapping[str, Any], number: int = 0) -> Row:  # noqa: ARG002
+        """A row of a table: empty cells are left out, columns of other names become `meta`.
+
+        Raises:
+            RowError: it is no row of this kind.
+        """
         fields: dict[str, Any] = {}
-        meta: dict[str, str] = {}
-        for name, value in zip(header, values, strict=True):
-            if value != "":
-                (fields if name in self._columns.fields else meta)[name] = value
+        meta: dict[str, MetaValue] = {}
+        try:
+            for (name, value), field in zip(cells.items(), self._header(tuple(cells)), strict=True):
+                if value is None or value == "":
+                    continue
+                if field is None:
+                    meta[name] = flat(name, value)
+                else:
+                    fields[field] = value if isinstance(value, str) else flat(name, value)
+        except ValueError as error:
+            raise RowError("invalid_row", str(error)) from error
         if meta:
             fields["meta"] = meta
         return self._converted(fields)
 
-    def header(self, values: list[str]) -> list[str]:
-        """Raises Malformed for a header that lacks a column, or has one twice."""
-        names = self._columns.header(values)
-        missing = [name for name in self._required if name not in names]
-        if missing:
-            raise Malformed("invalid_csv", f"the header has no column {' and no column '.join(missing)}")
-        if len(set(names)) != len(names):
-            raise Malformed("invalid_csv", "the header names a column twice")
-        return names
+    def _header(self, names: tuple[str, ...]) -> list[str | None]:
+        header = self._headers.get(names)
+        if header is None:
+            header = self._columns.header(names)
+            if len(self._headers) < HEADERS_REMEMBERED:
+                self._headers[names] = header
+        return header
 
-    def _converted(self, fields: dict[str, Any]) -> Any:
+    def _converted(self, fields: dict[str, Any]) -> Row:
         for name in ("user", "item", "session"):  # numbers are as good as names
             if type(fields.get(name)) is int:
                 fields[name] = str(fields[name])
         if isinstance(fields.get("quantity"), str):
             fields["quantity"] = _number(fields["quantity"])
         try:
-            return msgspec.convert(fields, self._row)
+            row: Row = msgspec.convert(fields, self._row)
         except ValueError as error:
             code = "missing_field" if "missing required field" in str(error) else "invalid_row"
             raise RowError(code, str(error)) from error
+        return row
 
 
-def event_reader(given: Sequence[str] = ()) -> Reader:
+def event_reader(given: Sequence[str] = ()) -> Reader[EventRow]:
     return Reader(EventRow, ("user", "item", "behavior", "timestamp"), Columns(EVENT_COLUMNS, given))
 
 
-def item_reader(given: Sequence[str] = ()) -> Reader:
+def item_reader(given: Sequence[str] = ()) -> Reader[ItemRow]:
     return Reader(ItemRow, ("item", "text"), Columns(ITEM_COLUMNS, given))
 
 

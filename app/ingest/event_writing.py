@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
@@ -17,7 +17,6 @@ from app.errors import NotFound
 from app.ingest.event_rows import EventRow, ItemRow, check_texts, moment_of
 from app.ingest.masking import Masked, mask_text
 from app.ingest.rows import MetaValue, RowError
-from app.ingest.streams import Decoding
 from app.ingest.writing import REJECTIONS_LISTED
 from app.settings import Settings
 from app.store.events import EVENTS, ITEMS
@@ -78,7 +77,7 @@ class _Bulk(Generic[Row]):
         self._masking = _Masking(on=dataset.settings.mask_events)
         self.report = BulkReport()
 
-    def add(self, rows: Iterable[Decoding]) -> None:
+    def add(self, rows: Iterable[Callable[[], Row]]) -> None:
         """Stores rows; the good ones are durable when this returns."""
         taken: list[Any] = []
         for decode in rows:

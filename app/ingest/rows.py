@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -15,10 +13,10 @@ from app.store.samples import StoredLabel
 
 MetaValue = str | int | float | bool | None
 _ID = re.compile(r"[^/\x00-\x1f\x7f-\x9f]{1,128}")
-_FIELDS = ("id", "text", "text_pair", "label", "group", "split", "weight")
+FIELDS = ("id", "text", "text_pair", "label", "group", "split", "weight")
 MAX_LABEL_CHARS = 256
 MAX_NAME_CHARS = 1024
-csv.field_size_limit(2**31 - 1)  # a process-wide 128 KiB otherwise; records have a limit of their own
+LABELS_REMEMBERED = 10_000
 
 
 class SampleRow(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -50,35 +48,11 @@ def row_from_json(raw: bytes | msgspec.Raw) -> SampleRow:
     try:
         return _row_decoder.decode(raw)
     except msgspec.DecodeError as error:
-        raise _row_error(str(error), _id_of(raw)) from error
+        raise row_error(str(error), _id_of(raw)) from error
     except UnicodeDecodeError as error:
         raise RowError("invalid_row", "the row is not UTF-8") from error
     except RecursionError as error:
         raise RowError("invalid_row", "the row is nested too deeply") from error
-
-
-def row_from_csv(header: Sequence[str], values: Sequence[str]) -> SampleRow:
-    """A row of CSV: empty cells are left out, columns that a sample does not have become `meta`."""
-    if len(values) != len(header):
-        raise RowError("invalid_row", f"the row has {len(values)} cells, the header {len(header)}")
-    cells = dict(zip(header, values, strict=True))
-    known: dict[str, Any] = {name: cells[name] for name in _FIELDS if cells.get(name, "") != ""}
-    known.setdefault("text", cells.get("text", ""))
-    other = {name: value for name, value in cells.items() if name not in _FIELDS and value != ""}
-    if other:
-        known["meta"] = other
-    try:
-        # `weight` is the one number among the known columns; a label stays as it is written.
-        if "weight" in known:
-            known["weight"] = float(known["weight"])
-        return msgspec.convert(known, SampleRow)
-    except ValueError as error:
-        raise _row_error(str(error), known.get("id")) from error
-
-
-def csv_records(lines: Sequence[str]) -> list[list[str]]:
-    """Cells of whole CSV records. Raises `csv.Error`."""
-    return list(csv.reader(lines, strict=True))
 
 
 def known_labels(dataset: Dataset) -> dict[str, StoredLabel] | None:
@@ -88,30 +62,49 @@ def known_labels(dataset: Dataset) -> dict[str, StoredLabel] | None:
     return {one.text: one for one in map(StoredLabel.of, dataset.labels)}
 
 
-def stored_label(task: Task, known: Mapping[str, StoredLabel] | None, row: SampleRow) -> StoredLabel | None:
-    """The row's label in canonical form; as the dataset has it, where 1 and "1" are the same class.
+class LabelReader:
+    """Reads labels as the dataset has them, where 1 and "1" are the same class."""
 
-    Raises:
-        RowError: it is none that the dataset can have.
-    """
-    if row.label is None:
-        return None
-    label: Label = row.label
-    if task is Task.RELEVANCE:
-        label = _grade(row.id, label)
-    elif isinstance(label, str) and not 0 < len(label) <= MAX_LABEL_CHARS:
-        raise RowError("invalid_label", f"a label has 1 to {MAX_LABEL_CHARS} characters", row.id)
-    try:
-        stored = StoredLabel.of(label)
-    except ValueError as error:
-        raise RowError("invalid_label", str(error), row.id) from error
-    if known is None:
-        return stored
-    if stored.text not in known:
-        raise RowError(
-            "unknown_label", f"label {label!r} is not one of the dataset's {len(known)} labels", row.id
-        )
-    return known[stored.text]
+    def __init__(self, dataset: Dataset) -> None:
+        self._graded = dataset.task is Task.RELEVANCE
+        self._known = known_labels(dataset)
+        self._read: dict[tuple[type, Label], StoredLabel] = {}
+
+    def read(self, row: SampleRow) -> StoredLabel | None:
+        """The row's label in canonical form.
+
+        Raises:
+            RowError: it is none that the dataset can have.
+        """
+        label = row.label
+        if label is None:
+            return None
+        key = (type(label), label)  # 1 equals 1.0, and both are to be read
+        found = self._read.get(key)
+        if found is None:
+            found = self._checked(row.id, label)
+            if len(self._read) < LABELS_REMEMBERED:
+                self._read[key] = found
+        return found
+
+    def _checked(self, sample_id: str, label: Label) -> StoredLabel:
+        if self._graded:
+            label = _grade(sample_id, label)
+        elif isinstance(label, str) and not 0 < len(label) <= MAX_LABEL_CHARS:
+            raise RowError("invalid_label", f"a label has 1 to {MAX_LABEL_CHARS} characters", sample_id)
+        try:
+            stored = StoredLabel.of(label)
+        except ValueError as error:
+            raise RowError("invalid_label", str(error), sample_id) from error
+        if self._known is None:
+            return stored
+        if stored.text not in self._known:
+            raise RowError(
+                "unknown_label",
+                f"label {label!r} is not one of the dataset's {len(self._known)} labels",
+                sample_id,
+            )
+        return self._known[stored.text]
 
 
 def check_row(row: SampleRow, max_text_chars: int) -> None:
@@ -120,16 +113,23 @@ def check_row(row: SampleRow, max_text_chars: int) -> None:
         raise RowError(
             "invalid_id", "an id has 1 to 128 characters, without '/' and control characters", row.id[:128]
         )
-    if not row.text.strip():
+    if not row.text or row.text.isspace():
         raise RowError("missing_field", "`text` is empty", row.id)
-    for name, text in (("text", row.text), ("text_pair", row.text_pair)):
-        if text is not None and len(text) > max_text_chars:
-            detail = f"`{name}` has {len(text)} characters, the limit is {max_text_chars}"
-            raise RowError("text_too_long", detail, row.id)
+    _check_text("text", row.text, max_text_chars, row.id)
+    if row.text_pair is not None:
+        _check_text("text_pair", row.text_pair, max_text_chars, row.id)
     if row.group is not None and len(str(row.group)) > MAX_NAME_CHARS:
         raise RowError("invalid_row", f"`group` has more than {MAX_NAME_CHARS} characters", row.id)
     if row.weight is not None and not 0 <= row.weight < math.inf:
         raise RowError("invalid_row", "`weight` must be a finite number, 0 or more", row.id)
+
+
+def _check_text(name: str, text: str, max_chars: int, sample_id: str) -> None:
+    if len(text) > max_chars:
+        detail = f"`{name}` has {len(text)} characters, the limit is {max_chars}"
+        raise RowError("text_too_long", detail, sample_id)
+    if "\0" in text:
+        raise RowError("invalid_row", f"`{name}` holds a null character", sample_id)
 
 
 def _grade(sample_id: str, label: Label) -> int | float:
@@ -142,7 +142,7 @@ def _grade(sample_id: str, label: Label) -> int | float:
     return grade
 
 
-def _row_error(message: str, sample_id: str | None) -> RowError:
+def row_error(message: str, sample_id: str | None) -> RowError:
     code = "missing_field" if "missing required field" in message else "invalid_row"
     return RowError(code, message, sample_id)
 

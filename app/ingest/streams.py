@@ -5,96 +5,113 @@ from __future__ import annotations
 import codecs
 import csv
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from app.errors import Malformed
-from app.ingest.rows import RowError, SampleRow, csv_records, row_from_csv, row_from_json
+from app.ingest.packing import Unpacker
+from app.ingest.rows import RowError
 
-Decoded = Callable[[], SampleRow]
-"""Decodes one row when called; raises RowError."""
-Decoding = Callable[[], Any]
-"""The same of a row of any kind."""
-
-
-def sample_header(values: list[str]) -> list[str]:
-    """The columns of a CSV of samples. Raises Malformed."""
-    names = [value.strip() for value in values]
-    missing = [name for name in ("id", "text") if name not in names]
-    if missing:
-        raise Malformed("invalid_csv", f"the header has no column {' and no column '.join(missing)}")
-    if len(set(names)) != len(names):
-        raise Malformed("invalid_csv", "the header names a column twice")
-    return names
+csv.field_size_limit(2**31 - 1)  # a process-wide 128 KiB otherwise; records have a limit of their own
+R_co = TypeVar("R_co", covariant=True)
 
 
-@dataclass(frozen=True)
-class RowKind:
-    """How rows of one kind are read; the default kind is a sample."""
+class RowReader(Protocol[R_co]):
+    """Makes rows of one kind; `number` is the row's place in the file, from 1. Raises RowError."""
 
-    from_json: Callable[[bytes], Any] = row_from_json
-    from_csv: Callable[[Sequence[str], Sequence[str]], Any] = row_from_csv
-    header: Callable[[list[str]], list[str]] = sample_header
+    def missing(self, present: Sequence[str]) -> list[str]:
+        """The columns that a file must have and does not."""
+
+    def used(self, present: Sequence[str]) -> list[str]:
+        """The columns that rows are made of."""
+
+    def from_json(self, raw: bytes, number: int) -> R_co: ...
+
+    def from_cells(self, cells: Mapping[str, Any], number: int) -> R_co: ...
 
 
-SAMPLES = RowKind()
+class RowStream(ABC, Generic[R_co]):
+    """Fed with bytes, gives rows to decode: each raises RowError, or is the row, when called.
 
-
-class RowStream(ABC):
-    """Fed with bytes, gives rows to decode. Memory is bounded by the longest row allowed."""
-
-    def __init__(self, max_line_bytes: int, kind: RowKind = SAMPLES) -> None:
-        self._max_line_bytes = max_line_bytes
-        self._kind = kind
+    Memory is bounded by the longest row allowed.
+    """
 
     @abstractmethod
-    def feed(self, chunk: bytes) -> Iterator[Decoding]: ...
+    def feed(self, chunk: bytes) -> Iterator[Callable[[], R_co]]: ...
 
     @abstractmethod
-    def finish(self) -> Iterator[Decoding]: ...
+    def finish(self) -> Iterator[Callable[[], R_co]]: ...
 
 
-class NdjsonStream(RowStream):
+class PackedStream(RowStream[R_co]):
+    """A stream whose bytes come packed."""
+
+    def __init__(self, rows: RowStream[R_co], unpacker: Unpacker) -> None:
+        self._rows = rows
+        self._unpacker = unpacker
+
+    def feed(self, chunk: bytes) -> Iterator[Callable[[], R_co]]:
+        for part in self._unpacker.feed(chunk):
+            yield from self._rows.feed(part)
+
+    def finish(self) -> Iterator[Callable[[], R_co]]:
+        self._unpacker.finish()
+        yield from self._rows.finish()
+
+
+class NdjsonStream(RowStream[R_co]):
     """A line that is too long is a row of its own that is wrong; it is not kept while it comes in."""
 
-    def __init__(self, max_line_bytes: int, kind: RowKind = SAMPLES) -> None:
-        super().__init__(max_line_bytes, kind)
+    def __init__(self, reader: RowReader[R_co], max_line_bytes: int) -> None:
+        self._reader = reader
+        self._max_line_bytes = max_line_bytes
         self._pending = b""
         self._pending_bytes = 0
-        self._first = True
+        self._rows = 0
 
-    def feed(self, chunk: bytes) -> Iterator[Decoding]:
+    def feed(self, chunk: bytes) -> Iterator[Callable[[], R_co]]:
         first, *others = chunk.split(b"\n")
         self._extend(first)
+        if not others:
+            return
+        yield from self._pending_row()
+        last = others.pop()
         for line in others:
-            yield from self._row()
-            self._extend(line)
+            if line and not line.isspace():
+                yield self._row(line, len(line))
+        self._extend(last)
 
-    def finish(self) -> Iterator[Decoding]:
-        yield from self._row()
+    def finish(self) -> Iterator[Callable[[], R_co]]:
+        yield from self._pending_row()
 
     def _extend(self, part: bytes) -> None:
         self._pending_bytes += len(part)
         self._pending = self._pending + part if self._pending_bytes <= self._max_line_bytes else b""
 
-    def _row(self) -> Iterator[Decoding]:
+    def _pending_row(self) -> Iterator[Callable[[], R_co]]:
         line, length = self._pending, self._pending_bytes
         self._pending, self._pending_bytes = b"", 0
-        if self._first:
-            line, self._first = line.removeprefix(codecs.BOM_UTF8), False
+        if not self._rows:
+            line = line.removeprefix(codecs.BOM_UTF8)
+        if length > self._max_line_bytes or (line and not line.isspace()):
+            yield self._row(line, length)
+
+    def _row(self, line: bytes, length: int) -> Callable[[], R_co]:
+        self._rows += 1
         if length > self._max_line_bytes:
-            yield _too_long(self._max_line_bytes)
-        elif line.strip():
-            yield partial(self._kind.from_json, line)
+            return _raising(RowError("invalid_row", f"the line is longer than {self._max_line_bytes} bytes"))
+        return partial(self._reader.from_json, line, self._rows)
 
 
-class CsvStream(RowStream):
+class CsvStream(RowStream[R_co]):
     """RFC 4180: a record ends at a line end outside a quoted cell; quotes within an unquoted one are text."""
 
-    def __init__(self, max_line_bytes: int, kind: RowKind = SAMPLES) -> None:
-        super().__init__(max_line_bytes, kind)
+    def __init__(self, reader: RowReader[R_co], max_line_bytes: int, delimiter: str = ",") -> None:
+        self._reader = reader
+        self._max_line_bytes = max_line_bytes
+        self._delimiter = delimiter
+        self._rows = 0
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
         self._tail = ""
         self._record: list[str] = []
@@ -102,17 +119,17 @@ class CsvStream(RowStream):
         self._open_quote = False
         self._header: list[str] | None = None
 
-    def feed(self, chunk: bytes) -> Iterator[Decoding]:
+    def feed(self, chunk: bytes) -> Iterator[Callable[[], R_co]]:
         yield from self._text(chunk, final=False)
 
-    def finish(self) -> Iterator[Decoding]:
+    def finish(self) -> Iterator[Callable[[], R_co]]:
         yield from self._text(b"", final=True)
         if self._tail:
             yield from self._line(self._tail)
         if self._open_quote:
             raise Malformed("invalid_csv", "the file ends inside a quoted cell")
 
-    def _text(self, chunk: bytes, *, final: bool) -> Iterator[Decoding]:
+    def _text(self, chunk: bytes, *, final: bool) -> Iterator[Callable[[], R_co]]:
         try:
             text = self._tail + self._decoder.decode(chunk, final)
         except UnicodeDecodeError as error:
@@ -123,10 +140,10 @@ class CsvStream(RowStream):
         for line in lines:
             yield from self._line(line + "\n")
 
-    def _line(self, line: str) -> Iterator[Decoding]:
+    def _line(self, line: str) -> Iterator[Callable[[], R_co]]:
         self._record.append(line)
         self._record_chars += len(line)
-        self._open_quote = ends_in_quotes(line, self._open_quote)
+        self._open_quote = ends_in_quotes(line, self._open_quote, self._delimiter)
         if self._record_chars > self._max_line_bytes:
             raise Malformed("invalid_csv", f"a record is longer than {self._max_line_bytes} bytes")
         if self._open_quote:
@@ -135,22 +152,39 @@ class CsvStream(RowStream):
         if any(line.strip() for line in lines):
             yield from self._cells(lines)
 
-    def _cells(self, lines: list[str]) -> Iterator[Decoding]:
+    def _cells(self, lines: list[str]) -> Iterator[Callable[[], R_co]]:
         try:
-            records = csv_records(lines)
+            records = list(csv.reader(lines, delimiter=self._delimiter, strict=True))
         except csv.Error as error:
             if self._header is None:
                 raise Malformed("invalid_csv", f"the header cannot be read: {error}") from error
+            self._rows += 1
             yield _raising(RowError("invalid_row", f"the record cannot be read: {error}"))
             return
         for values in records:
             if self._header is None:
-                self._header = self._kind.header(values)
+                self._header = self._checked_header(values)
                 continue
-            yield partial(self._kind.from_csv, self._header, values)
+            self._rows += 1
+            yield partial(self._row, values, self._rows)
+
+    def _row(self, values: list[str], number: int) -> R_co:
+        header = self._header or []
+        if len(values) != len(header):
+            raise RowError("invalid_row", f"the row has {len(values)} cells, the header {len(header)}")
+        return self._reader.from_cells(dict(zip(header, values, strict=True)), number)
+
+    def _checked_header(self, values: list[str]) -> list[str]:
+        names = [value.strip() for value in values]
+        missing = self._reader.missing(names)
+        if missing:
+            raise Malformed("invalid_csv", f"the header has no column {' and no column '.join(missing)}")
+        if len(set(names)) != len(names):
+            raise Malformed("invalid_csv", "the header names a column twice")
+        return names
 
 
-def ends_in_quotes(line: str, in_quotes: bool) -> bool:
+def ends_in_quotes(line: str, in_quotes: bool, delimiter: str = ",") -> bool:
     """Whether a quoted cell is still open at the end of the line.
 
     Args:
@@ -171,17 +205,13 @@ def ends_in_quotes(line: str, in_quotes: bool) -> bool:
                 at += 1
                 continue
             in_quotes = False
-        at = line.find(",", at) + 1
+        at = line.find(delimiter, at) + 1
         if at == 0:
             return False
 
 
-def _raising(error: RowError) -> Decoding:
+def _raising(error: RowError) -> Callable[[], Any]:
     def decode() -> Any:
         raise error
 
     return decode
-
-
-def _too_long(limit: int) -> Decoding:
-    return _raising(RowError("invalid_row", f"the line is longer than {limit} bytes"))

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from app.contracts import Dataset
 from app.errors import NotFound
-from app.ingest.rows import RowError, SampleRow, check_row, known_labels, stored_label
-from app.ingest.streams import Decoded
+from app.ingest.rows import LabelReader, RowError, SampleRow, check_row
 from app.settings import Settings
 from app.store.content import attributes_digest, content_digest
 from app.store.ids import IdEntry
@@ -22,6 +21,8 @@ from app.store.state import State
 from app.store.unfinished import writing_samples
 
 REJECTIONS_LISTED = 10_000
+DecodeRow = Callable[[], SampleRow]
+"""Decodes one row when called; raises RowError."""
 
 
 @dataclass
@@ -35,6 +36,10 @@ class IngestReport:
     rejected_total: int = 0
     rejected: list[dict[str, Any]] = field(default_factory=list)
 
+    @property
+    def stored(self) -> int:
+        return self.created + self.updated + self.unchanged
+
     def reject(self, index: int, error: RowError) -> None:
         self.rejected_total += 1
         if len(self.rejected) < REJECTIONS_LISTED:
@@ -43,100 +48,170 @@ class IngestReport:
             )
 
 
-@dataclass(frozen=True)
-class _Checked:
-    index: int
+class Checked(NamedTuple):
+    """A row that may be stored."""
+
+    at: int
+    """Its place among the rows of the request, from 0."""
     row: SampleRow
     label: StoredLabel | None
+    content: int
+    attributes: int
 
-    def content_digest(self) -> int:
-        row = self.row
-        label = None if self.label is None else self.label.text
-        return content_digest(row.text, row.text_pair, label, row.split)
+    def entry_after(self, old: IdEntry) -> IdEntry:
+        generation = old.generation + (old.stored and self.content != old.content)
+        return IdEntry(old.ordinal, generation, self.content, self.attributes)
 
-    def attributes_digest(self) -> int:
-        number = self.label is not None and self.label.number
-        group = None if self.row.group is None else str(self.row.group)
-        return attributes_digest(number, group, self.row.weight, self.row.meta)
+
+@dataclass
+class Outcome:
+    """What became of the rows of one batch."""
+
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    rejected: list[tuple[int, RowError]] = field(default_factory=list)
+
+    def reject(self, one: Checked, code: str, detail: str) -> None:
+        self.rejected.append((one.at, RowError(code, detail, one.row.id)))
 
 
 class Ingest:
-    """One request's rows; `add` may be called many times, for bodies of any length."""
+    """One request's rows; `add` may be called many times, for bodies of any length.
+
+    `check` and `store` are its two halves, for a caller that checks the next rows while a batch is stored:
+    each in one thread at a time, and the outcome noted by the one that checks.
+    """
 
     def __init__(self, state: State, settings: Settings, dataset: Dataset) -> None:
         self._state = state
         self._settings = settings
         self._dataset = dataset
-        self._labels = known_labels(dataset)
-        self._seen: set[str] = set()
+        self._labels = LabelReader(dataset)
+        self._sent = _Ordinals()
         self.report = IngestReport()
 
-    def add(self, rows: Iterable[Decoded]) -> None:
+    def add(self, rows: Iterable[DecodeRow]) -> None:
         """Stores rows; the good ones are durable when this returns.
 
         Raises:
             Unavailable: Redis was restarted meanwhile; sending the rows again stores what it lost.
         """
-        checked: list[_Checked] = []
-        for decode in rows:
-            index = self.report.received
-            self.report.received += 1
-            try:
-                checked.append(self._check(index, decode()))
-            except RowError as error:
-                self.report.reject(index, error)
+        checked = [one for row in rows if (one := self.check(row)) is not None]
         size = self._settings.ingest_batch_rows
         for start in range(0, len(checked), size):
-            self._store(checked[start : start + size])
+            self.note(self.store(checked[start : start + size]))
 
-    def _check(self, index: int, row: SampleRow) -> _Checked:
+    def check(self, decode: DecodeRow) -> Checked | None:
+        """The next row, if it may be stored; else it is rejected in the report."""
+        at = self.report.received
+        self.report.received += 1
+        try:
+            return self._check(at, decode())
+        except RowError as error:
+            self.report.reject(at, error)
+            return None
+
+    def _check(self, at: int, row: SampleRow) -> Checked:
         check_row(row, self._settings.max_text_chars)
-        label = stored_label(self._dataset.task, self._labels, row)
-        if row.id in self._seen:
-            raise RowError("duplicate_id", "this id stands in an earlier row of the request", row.id)
-        self._seen.add(row.id)
-        return _Checked(index, row, label)
+        label = self._labels.read(row)
+        text, number = (None, False) if label is None else label
+        group = None if row.group is None else str(row.group)
+        return Checked(
+            at,
+            row,
+            label,
+            content_digest(row.text, row.text_pair, text, row.split),
+            attributes_digest(number, group, row.weight, row.meta),
+        )
 
-    def _store(self, batch: Sequence[_Checked]) -> None:
+    def store(self, batch: Sequence[Checked]) -> Outcome:
+        """Stores one batch; what it says is durable when this returns. Raises as `add` does."""
         state, dataset = self._state, self._dataset
+        outcome = Outcome()
+        batch = _first_of_each_id(batch, outcome)
         since = state.durability.incarnation()
         ids = [one.row.id for one in batch]
         with writing_samples(state, dataset):
             known_ordinals = state.datasets.next_ordinal(dataset)
             state.journal.begin(dataset.uid, ids)
-            entries = state.ids.assign(dataset, ids)
-            changes, unchanged = self._changes(batch, entries)
+            changes = self._changes(batch, state.ids.assign(dataset, ids), outcome)
             if changes:
                 # The ordinals must never be given again, also if Redis dies after the rows are stored; and
                 # whoever comes then must find in the journal what may be half done.
                 state.make_durable(since=since)
-                rows = _table([(one, new) for one, _, new in changes])
-                all_new = all(old.ordinal >= known_ordinals for _, old, _ in changes)
-                state.samples.write(dataset, rows, all_new=all_new)
-                versions = state.sets.numbers(dataset)
-                state.ids.commit(dataset, [(one.row.id, new) for one, _, new in changes], versions)
+                all_new = all(change.old.ordinal >= known_ordinals for change in changes)
+                state.samples.write(dataset, _table(changes), all_new=all_new)
+                entries = [(change.one.row.id, change.new) for change in changes]
+                state.ids.commit(dataset, entries, state.sets.numbers(dataset))
                 state.make_durable(since=since)
                 state.samples.compact_if_scattered(dataset)
             state.journal.end(dataset.uid)
-        self.report.created += sum(not old.stored for _, old, _ in changes)
-        self.report.updated += sum(old.stored for _, old, _ in changes)
-        self.report.unchanged += unchanged
+        outcome.updated = sum(change.old.stored for change in changes)
+        outcome.created = len(changes) - outcome.updated
+        return outcome
+
+    def note(self, outcome: Outcome) -> None:
+        """Takes a batch's outcome into the report."""
+        report = self.report
+        report.created += outcome.created
+        report.updated += outcome.updated
+        report.unchanged += outcome.unchanged
+        for index, error in outcome.rejected:
+            report.reject(index, error)
 
     def _changes(
-        self, batch: Sequence[_Checked], entries: Sequence[IdEntry]
-    ) -> tuple[list[tuple[_Checked, IdEntry, IdEntry]], int]:
-        """Rows that change something, with their old and new entry, and how many change nothing."""
-        changes, unchanged = [], 0
+        self, batch: Sequence[Checked], entries: Sequence[IdEntry], outcome: Outcome
+    ) -> list[_Change]:
+        """The rows that change something."""
+        changes = []
         for one, old in zip(batch, entries, strict=True):
-            new = _next_entry(one, old)
+            if not self._sent.add(old.ordinal):
+                outcome.reject(one, *SENT_TWICE)
+                continue
+            new = one.entry_after(old)
             if new == old:
-                unchanged += 1
+                outcome.unchanged += 1
             elif new.generation == GENERATIONS:
                 detail = f"the content of this sample has changed {old.generation} times, which is the most"
-                self.report.reject(one.index, RowError("too_many_changes", detail, one.row.id))
+                outcome.reject(one, "too_many_changes", detail)
             else:
-                changes.append((one, old, new))
-        return changes, unchanged
+                changes.append(_Change(one, old, new))
+        return changes
+
+
+SENT_TWICE = ("duplicate_id", "this id stands in an earlier row of the request")
+
+
+class _Change(NamedTuple):
+    one: Checked
+    old: IdEntry
+    new: IdEntry
+
+
+class _Ordinals:
+    """A set of ordinals: one bit each, so that it may hold those of a body of any length."""
+
+    def __init__(self) -> None:
+        self._bits = bytearray()
+
+    def add(self, ordinal: int) -> bool:
+        """Whether it is new."""
+        byte, bit = ordinal >> 3, 1 << (ordinal & 7)
+        if byte >= len(self._bits):
+            self._bits.extend(bytes(byte + 1 - len(self._bits)))
+        if self._bits[byte] & bit:
+            return False
+        self._bits[byte] |= bit
+        return True
+
+
+def _first_of_each_id(batch: Sequence[Checked], outcome: Outcome) -> Sequence[Checked]:
+    by_id: dict[str, Checked] = {}
+    for one in batch:
+        if by_id.setdefault(one.row.id, one) is not one:
+            outcome.reject(one, *SENT_TWICE)
+    return list(by_id.values())
 
 
 def delete_sample(state: State, dataset: Dataset, sample_id: str) -> None:
@@ -161,29 +236,20 @@ def delete_sample(state: State, dataset: Dataset, sample_id: str) -> None:
         state.journal.end(dataset.uid)
 
 
-def _next_entry(one: _Checked, old: IdEntry) -> IdEntry:
-    content = one.content_digest()
-    generation = old.generation + (old.stored and content != old.content)
-    return IdEntry(old.ordinal, generation, content, one.attributes_digest())
-
-
-def _table(rows: Sequence[tuple[_Checked, IdEntry]]) -> pa.Table:
-    return pa.Table.from_pylist(
-        [
-            {
-                "ordinal": entry.ordinal,
-                "generation": entry.generation,
-                "id": one.row.id,
-                "text": one.row.text,
-                "text_pair": one.row.text_pair,
-                "label": None if one.label is None else one.label.text,
-                "label_number": one.label is not None and one.label.number,
-                "group": None if one.row.group is None else str(one.row.group),
-                "split": one.row.split,
-                "weight": one.row.weight,
-                "meta": None if one.row.meta is None else json.dumps(one.row.meta, ensure_ascii=False),
-            }
-            for one, entry in rows
-        ],
-        schema=SCHEMA,
-    )
+def _table(changes: Sequence[_Change]) -> pa.Table:
+    rows = [change.one.row for change in changes]
+    labels = [change.one.label for change in changes]
+    columns: dict[str, list[Any]] = {
+        "ordinal": [change.new.ordinal for change in changes],
+        "generation": [change.new.generation for change in changes],
+        "id": [row.id for row in rows],
+        "text": [row.text for row in rows],
+        "text_pair": [row.text_pair for row in rows],
+        "label": [None if label is None else label.text for label in labels],
+        "label_number": [label is not None and label.number for label in labels],
+        "group": [None if row.group is None else str(row.group) for row in rows],
+        "split": [row.split for row in rows],
+        "weight": [row.weight for row in rows],
+        "meta": [None if row.meta is None else json.dumps(row.meta, ensure_ascii=False) for row in rows],
+    }
+    return pa.table(columns, schema=SCHEMA)

@@ -8,7 +8,7 @@ import msgspec
 
 from app.contracts import Dataset, Label, Verdict, now
 from app.errors import Invalid, NotFound
-from app.ingest.rows import RowError, SampleRow, known_labels, stored_label
+from app.ingest.rows import LabelReader, RowError, SampleRow
 from app.services.cursors import Position, decode_cursor, encode_cursor
 from app.services.datasets import find_sample
 from app.store.layout import GENERATIONS
@@ -138,7 +138,7 @@ def _present_label(row: dict[str, Any]) -> StoredLabel | None:
 def _checked_label(dataset: Dataset, sample_id: str, label: Label) -> StoredLabel | None:
     """A label as the dataset would store it with a sample."""
     try:
-        return stored_label(dataset.task, known_labels(dataset), SampleRow(sample_id, "", label=label))
+        return LabelReader(dataset).read(SampleRow(sample_id, "", label=label))
     except RowError as error:
         wrong = [{"pointer": "/label", "detail": error.detail}]
         raise Invalid(error.code, error.detail, errors=wrong) from error

@@ -26,6 +26,8 @@ ENTRY_COLUMNS = (
     "meta",
 )
 
+_encode = msgspec.msgpack.Encoder().encode
+
 
 def content_digest(text: str, text_pair: str | None, label: str | None, split: str) -> int:
     """Of what a score belongs to: it changes, and the score is void. Never 0, which means "not stored"."""
@@ -36,7 +38,8 @@ def attributes_digest(
     label_number: bool, group: str | None, weight: float | None, meta: Mapping[str, Any] | None
 ) -> int:
     """Of what changes a sample without touching its score."""
-    shown = json.dumps(meta, sort_keys=True)  # whole numbers of any length, unlike msgpack
+    # As JSON: whole numbers of any length, unlike msgpack.
+    shown = "null" if meta is None else json.dumps(meta, sort_keys=True)
     return _digest((label_number, group, weight, shown), 4)
 
 
@@ -52,4 +55,4 @@ def entry_of(row: Mapping[str, Any]) -> IdEntry:
 
 
 def _digest(parts: object, size: int) -> int:
-    return int.from_bytes(hashlib.blake2b(msgspec.msgpack.encode(parts), digest_size=size).digest(), "little")
+    return int.from_bytes(hashlib.blake2b(_encode(parts), digest_size=size).digest(), "little")

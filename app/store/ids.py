@@ -56,7 +56,7 @@ def pack_crcs(ids: Sequence[str]) -> bytes:
 
 
 IDS_A_CALL = 1_000
-"""Looked up in one script: the server answers nobody else meanwhile."""
+"""In one script: the server answers nobody else meanwhile."""
 
 
 def segment_of(ordinal: int) -> int:
@@ -95,9 +95,14 @@ class IdStore:
     def assign(self, dataset: Dataset, ids: Sequence[str]) -> list[IdEntry]:
         """Every id's entry; an unknown id is given the next ordinal, for good."""
         keys = self._keys.dataset(dataset.uid)
-        args: list[Value] = [keys.index_prefix(), keys.entries_prefix(), pack_crcs(ids), *ids]
-        raw = iter(self._scripts.run("ids_assign", [keys.meta], args))
-        return [IdEntry.unpack(ordinal, entry) for ordinal, entry in zip(raw, raw, strict=True)]
+        found: list[IdEntry] = []
+        for start in range(0, len(ids), IDS_A_CALL):
+            some = ids[start : start + IDS_A_CALL]
+            args: list[Value] = [keys.index_prefix(), keys.entries_prefix(), pack_crcs(some), *some]
+            raw = self._scripts.run("ids_assign", [keys.meta], args)
+            unpacked = map(ENTRY.unpack, raw[1::2])
+            found += [IdEntry(ordinal, *entry) for ordinal, entry in zip(raw[::2], unpacked, strict=True)]
+        return found
 
     def find(self, dataset: Dataset, sample_id: str) -> IdEntry | None:
         """The entry of a stored sample; None for an id that is unknown or deleted."""
@@ -132,26 +137,23 @@ class IdStore:
     ) -> None:
         """Makes stored samples visible under their new entry; None forgets a deleted sample.
 
-        `versions` are the kept set versions, in which members of changed content are counted as void.
+        `versions` are the kept set versions, in which members of changed content are counted as void. What a
+        writer that dies between two calls has not made visible, the journal tells the next one.
         """
-        if not changes:
-            return
         keys = self._keys.dataset(dataset.uid)
-        pairs: list[str | bytes] = []
-        for sample_id, entry in changes:
-            pairs += [sample_id, b"" if entry is None else entry.pack()]
-        self._scripts.run(
-            "ids_commit",
-            [keys.meta, keys.versions],
-            [
+        shown_versions = " ".join(map(str, versions))
+        for start in range(0, len(changes), IDS_A_CALL):
+            some = changes[start : start + IDS_A_CALL]
+            args: list[Value] = [
                 keys.index_prefix(),
                 keys.entries_prefix(),
                 keys.versions_prefix(),
-                " ".join(map(str, versions)),
-                pack_crcs([sample_id for sample_id, _ in changes]),
-                *pairs,
-            ],
-        )
+                shown_versions,
+                pack_crcs([sample_id for sample_id, _ in some]),
+            ]
+            for sample_id, entry in some:
+                args += (sample_id, "", b"") if entry is None else (sample_id, entry.ordinal, entry.pack())
+            self._scripts.run("ids_commit", [keys.meta, keys.versions], args)
 
     def names(self, dataset: Dataset, ordinals: Sequence[int]) -> list[tuple[int, str] | None]:
         """Generation and id of each ordinal; None where the sample is deleted."""

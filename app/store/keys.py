@@ -166,6 +166,10 @@ class DatasetKeys:
         """String: ids of the batch that is being written, as JSON; left behind only by a writer that died."""
         return f"{self.base}:writing"
 
+    def answer(self, key_digest: str) -> str:
+        """Hash: `request` (its digest), `status`, `body` (zlib) of what an Idempotency-Key got; expires."""
+        return f"{self.base}:answer:{key_digest}"
+
     # -- ids ---------------------------------------------------------------------------------------------
     def index_prefix(self) -> str:
         """Before `<segment>:<bucket>`. Hash: 12 bits of an id's CRC-32 → ordinals of such ids, "5" or "5,9".

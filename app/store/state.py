@@ -15,6 +15,7 @@ from app.store.datasets import DatasetStore
 from app.store.durability import Durability
 from app.store.events import EventStore
 from app.store.exchange import Exchange
+from app.store.given_answers import AnswerStore
 from app.store.ids import IdStore
 from app.store.jobs import JobStore
 from app.store.journal import WriteJournal
@@ -57,6 +58,7 @@ class State:
     results: ResultStore
     durability: Durability
     journal: WriteJournal
+    answers: AnswerStore
     archive: Archive
 
     def make_durable(self, *, since: str | None = None) -> None:
@@ -98,5 +100,6 @@ def open_state(settings: Settings, *, outage_seconds: float = 1.0, waits_for_roo
         results=ResultStore(settings.data_url),
         durability=durability,
         journal=WriteJournal(client, keys),
+        answers=AnswerStore(client, keys),
         archive=Archive(client, keys, settings.data_url),
     )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from app.contracts import JobKind, now
@@ -18,6 +22,7 @@ from app.store.pseudonyms import KEY_FILE, open_pseudonyms
 from tests.api.asking import Api, code
 
 DAY = "2024-05-01T10:00:00Z"
+NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 
 
 def row(**given: Any) -> dict[str, Any]:
@@ -135,6 +140,13 @@ def test_streams_with_columns_of_other_names(api: Api) -> None:
     )
     assert answer.json()["created"] == 3, answer.text
     assert json.loads(stored(api)[0]["meta"]) == {"country": "FR"}
+    cells = {"uid": [1, 2], "sku": ["a", "b"], "action": ["buy"] * 2, "time": [NOON] * 2, "x": [1.5, None]}
+    file = BytesIO()
+    pq.write_table(pa.table(cells), file)
+    packed = {"Content-Type": "application/vnd.apache.parquet", "Content-Encoding": "gzip"}
+    path = "/v1/datasets/d/events"
+    answer = api.http.post(path, content=gzip.compress(file.getvalue()), headers=packed)
+    assert answer.json()["created"] == 2, answer.text
     headless = api.http.post(
         "/v1/datasets/d/events", content="a,b\n1,2\n", headers={"Content-Type": "text/csv"}
     )

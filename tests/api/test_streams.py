@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.ingest.columns import SampleReader
 from app.ingest.streams import CsvStream, NdjsonStream, RowStream
 from tests.api.asking import Api, code
 
@@ -20,7 +21,7 @@ NDJSON, CSV = "application/x-ndjson", "text/csv"
 cells = st.text(st.sampled_from('a,"\n\r\té '), max_size=8)
 
 
-def decoded(stream: RowStream, body: bytes, cuts: list[int]) -> list[Any]:
+def decoded(stream: RowStream[Any], body: bytes, cuts: list[int]) -> list[Any]:
     """The rows of a body that comes in as the cuts divide it."""
     at = sorted({0, len(body), *(cut % (len(body) + 1) for cut in cuts)})
     rows = [row for start, stop in pairwise(at) for row in stream.feed(body[start:stop])]
@@ -68,13 +69,13 @@ def test_a_line_that_is_too_long_is_a_row_that_is_wrong_whatever_its_chunks(
     assert rejected(response) == [(1, "invalid_row")]
     assert api.walk("/samples") == ["1", "3"]
     for size in (1, 999, 2001, 50_000):
-        stream = NdjsonStream(2000)
+        stream = NdjsonStream(SampleReader(), 2000)
         rows = [row for at in range(0, len(body), size) for row in stream.feed(body[at : at + size])]
         assert len([*rows, *stream.finish()]) == 3
 
 
 def test_memory_holds_one_line_at_most() -> None:
-    stream = NdjsonStream(1000)
+    stream = NdjsonStream(SampleReader(), 1000)
     for _ in range(10_000):
         assert list(stream.feed(b"x" * 500)) == []
     assert len(stream._pending) <= 1000
@@ -84,7 +85,7 @@ def test_memory_holds_one_line_at_most() -> None:
 @given(st.lists(st.text(max_size=20), max_size=6), st.lists(st.integers(0, 10_000), max_size=6))
 def test_ndjson_is_the_same_however_it_is_cut(texts: list[str], cuts: list[int]) -> None:
     body = "\n".join(json.dumps({"id": "x", "text": text}, ensure_ascii=False) for text in texts)
-    rows = decoded(NdjsonStream(10_000), body.encode("utf-8", "replace"), cuts)
+    rows = decoded(NdjsonStream(SampleReader(), 10_000), body.encode("utf-8", "replace"), cuts)
     assert [row.text for row in rows] == [text.encode("utf-8", "replace").decode() for text in texts]
 
 
@@ -212,7 +213,7 @@ def test_csv_is_read_as_it_was_written_however_it_is_cut(
     writer = csv.writer(buffer, lineterminator=end, quoting=quoting)
     writer.writerow(["id", "text", "note"])
     writer.writerows([f"i{n}", f"x{text}", note] for n, (text, note) in enumerate(rows))
-    found = decoded(CsvStream(100_000), buffer.getvalue().encode(), cuts)
+    found = decoded(CsvStream(SampleReader(), 100_000), buffer.getvalue().encode(), cuts)
     assert [(row.id, row.text) for row in found] == [
         (f"i{n}", f"x{text}") for n, (text, _) in enumerate(rows)
     ]

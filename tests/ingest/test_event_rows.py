@@ -50,19 +50,20 @@ def test_no_name_of_a_column_or_behaviour_means_two_things() -> None:
 @pytest.mark.parametrize(
     ("header", "fields"),
     [
-        (["user_id", "Item_ID", "other"], ["user", "item", "other"]),
-        (["uid", "user", "sku"], ["uid", "user", "item"]),  # our own name wins
-        (["uid", "user_id"], ["user", "user_id"]),  # the earlier one wins
-        (["who", "user"], ["user", "user"]),  # named by the client; two of one are refused as such
+        (["user_id", "Item_ID", "other"], ["user", "item", None]),
+        (["uid", "user", "sku"], [None, "user", "item"]),  # our own name wins
+        (["uid", "user_id"], ["user", None]),  # the earlier one wins
+        (["who", "user"], ["user", None]),  # what the client names wins over both
     ],
 )
-def test_columns(header: list[str], fields: list[str]) -> None:
+def test_columns(header: list[str], fields: list[str | None]) -> None:
     given = ["user:who"] if "who" in header else []
     assert Columns(EVENT_COLUMNS, given).header(header) == fields
 
 
 def test_cells_without_a_field_are_meta() -> None:
     reader = event_reader()
-    header = reader.header(["user_id", "item_id", "behavior_type", "timestamp", "quantity", "country"])
-    row = reader.from_csv(header, ["u", "7", "buy", "2024-05-01", "-3", "FR"])
-    assert row == EventRow("u", "7", "buy", "2024-05-01", quantity=-3.0, meta={"country": "FR"})
+    cells = {"user_id": "u", "sku": 7, "behavior_type": "buy", "quantity": "-3", "country": "FR", "note": ""}
+    row = reader.from_cells(cells | {"time": datetime(2024, 5, 1)})
+    assert row == EventRow("u", "7", "buy", "2024-05-01T00:00:00", quantity=-3.0, meta={"country": "FR"})
+    assert reader.missing(["uid", "time", "note"]) == ["item", "behavior"]

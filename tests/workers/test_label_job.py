@@ -122,8 +122,8 @@ def test_a_killed_job_is_repeated_with_the_same_outcome(
     monkeypatch.setattr(pipeline, "ROWS_A_WRITE", 5)
     monkeypatch.setattr(deleting, "IDS_A_WRITE", 5)
     job = bench.queue(kind=JobKind.LABEL, **long)
-    for name, calls in (("_store", 2), ("_delete", 3)):
-        owner: Any = pipeline.Ingest if name == "_store" else deleting
+    for name, calls in (("store", 2), ("_delete", 3)):
+        owner: Any = pipeline.Ingest if name == "store" else deleting
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, dying_after(calls, getattr(owner, name)))
             with pytest.raises(Killed):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.api.bulk import store_bulk
+from app.api.bulk import BulkBody, bulk_answer
 from app.api.dependencies import DatasetDep, ServiceDep
 from app.api.event_schemas import EVENTS_BODY, ITEMS_BODY, BulkOut, EventSummary, ForgottenOut
+from app.api.repeats import IdempotencyKey, answered_once
+from app.api.routes.samples import Delimiter
 from app.ingest.event_flags import MOMENTS_A_MINUTE
 from app.ingest.event_rows import event_reader, item_reader
 from app.ingest.event_writing import EventIngest, ItemIngest
@@ -27,22 +30,42 @@ _SOME_REJECTED: dict[int | str, dict[str, Any]] = {
 
 @router.post("/events", response_model=BulkOut, responses=_SOME_REJECTED, openapi_extra=EVENTS_BODY)
 async def post_events(
-    dataset: DatasetDep, service: ServiceDep, request: Request, column: Columns = None
+    dataset: DatasetDep,
+    service: ServiceDep,
+    request: Request,
+    column: Columns = None,
+    delimiter: Delimiter = ",",
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Stores what users did. An event that is there already changes nothing. Durable when answered."""
-    reader = event_reader(column or ())
-    bulk = await run_in_threadpool(EventIngest, service.state, service.settings, dataset)
-    return await store_bulk(request, service.settings, "events", reader.kind, bulk)
+    body = BulkBody.of(request, service.settings, "events", event_reader(column or ()), delimiter)
+
+    async def store(chunks: AsyncIterator[bytes]) -> Response:
+        bulk = await run_in_threadpool(EventIngest, service.state, service.settings, dataset)
+        return bulk_answer(request, await body.store(chunks, bulk))
+
+    with service.writers.admitted(service.settings.max_writers):
+        return await answered_once(request, service.state.answers, dataset, idempotency_key, store)
 
 
 @router.post("/items", response_model=BulkOut, responses=_SOME_REJECTED, openapi_extra=ITEMS_BODY)
 async def post_items(
-    dataset: DatasetDep, service: ServiceDep, request: Request, column: Columns = None
+    dataset: DatasetDep,
+    service: ServiceDep,
+    request: Request,
+    column: Columns = None,
+    delimiter: Delimiter = ",",
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Stores the catalogue's texts by item, in the place of those that came with events."""
-    reader = item_reader(column or ())
-    bulk = ItemIngest(service.state, service.settings, dataset)
-    return await store_bulk(request, service.settings, "items", reader.kind, bulk)
+    body = BulkBody.of(request, service.settings, "items", item_reader(column or ()), delimiter)
+
+    async def store(chunks: AsyncIterator[bytes]) -> Response:
+        bulk = ItemIngest(service.state, service.settings, dataset)
+        return bulk_answer(request, await body.store(chunks, bulk))
+
+    with service.writers.admitted(service.settings.max_writers):
+        return await answered_once(request, service.state.answers, dataset, idempotency_key, store)
 
 
 @router.get("/events/summary")

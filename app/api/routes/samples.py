@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import AsyncIterator
-from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
 from anyio import to_thread
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from app.api.dependencies import Cursor, DatasetDep, Limit, Service, ServiceDep
+from app.api.dependencies import Cursor, DatasetDep, Limit, ServiceDep
 from app.api.explanation_schemas import ExplanationOut
 from app.api.leaving import unless_client_leaves
 from app.api.metrics import ROWS_INGESTED
 from app.api.problems import problem_response
+from app.api.repeats import IdempotencyKey, answered_once
+from app.api.row_bodies import JSON, KINDS, json_rows, media_type, packing_of, take_in
 from app.api.schemas import IngestOut, SampleOut, SamplePage
 from app.contracts import Split
-from app.errors import REMEDIES, Invalid, Malformed, NotFound, TooLarge, UnsupportedMedia
-from app.ingest.rows import row_from_json
-from app.ingest.streams import CsvStream, Decoded, NdjsonStream, RowStream
+from app.errors import REMEDIES, Invalid, NotFound, UnsupportedMedia
+from app.ingest.columns import Columns
+from app.ingest.formats import RowFormat
+from app.ingest.session import IngestSession
 from app.ingest.writing import Ingest, IngestReport, delete_sample
 from app.services.datasets import find_sample
 from app.services.explanation import attributed, explain
 from app.services.samples import Filters, SetFilter, describe, list_samples
 
 router = APIRouter(prefix="/v1/datasets/{dataset}/samples", tags=["samples"])
-_STREAMS: dict[str, type[RowStream]] = {"application/x-ndjson": NdjsonStream, "text/csv": CsvStream}
 _SAMPLE_SCHEMA = {
     "type": "object",
     "required": ["id", "text"],
@@ -57,6 +57,13 @@ _BODY = {
                 }
             },
             "application/x-ndjson": {"schema": {"type": "string", "description": "One SAMPLE a line."}},
+            "application/vnd.apache.parquet": {
+                "schema": {
+                    "type": "string",
+                    "format": "binary",
+                    "description": "Columns as in CSV, of text, numbers, true and false, dates.",
+                }
+            },
             "text/csv": {
                 "schema": {
                     "type": "string",
@@ -68,8 +75,27 @@ _BODY = {
 }
 
 
-class _Body(msgspec.Struct, forbid_unknown_fields=True):
-    samples: list[msgspec.Raw]
+def _columns(
+    column: Annotated[
+        list[str] | None,
+        Query(
+            max_length=20,
+            description="`FIELD:COLUMN`, such as `text:review`: which column of the file holds a field.",
+        ),
+    ] = None,
+    meta: Annotated[
+        list[str] | None,
+        Query(max_length=1000, description="Columns kept as `meta`; `meta=` for none. Left out: all others."),
+    ] = None,
+    ids: Annotated[
+        Literal["column", "rows"], Query(description="`rows`: ids are row-000001 and so on.")
+    ] = "column",
+) -> Columns:
+    return Columns.read(column or (), meta, numbered=ids == "rows")
+
+
+ColumnsDep = Annotated[Columns, Depends(_columns)]
+Delimiter = Annotated[Literal[",", ";", "\t", "|"], Query(description="Between the cells of CSV.")]
 
 
 @router.post(
@@ -78,18 +104,44 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
     responses={207: {"model": IngestOut, "description": "Some rows were rejected; the others are stored."}},
     openapi_extra=_BODY,
 )
-async def post_samples(dataset: DatasetDep, service: ServiceDep, request: Request) -> Response:
-    """Stores samples by id; good rows are stored though others are rejected. Durable when answered."""
-    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    ingest = Ingest(service.state, service.settings, dataset)
-    if kind == "application/json":
-        rows = await _json_rows(request, service.settings.max_body_bytes)
-        await to_thread.run_sync(ingest.add, rows)
-    elif kind in _STREAMS:
-        await _add_stream(request.stream(), _STREAMS[kind](service.settings.max_line_bytes), ingest, service)
-    else:
+async def post_samples(
+    dataset: DatasetDep,
+    service: ServiceDep,
+    request: Request,
+    columns: ColumnsDep,
+    delimiter: Delimiter = ",",
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Stores samples by id; good rows are stored though others are rejected. Durable when answered.
+
+    The body may be packed (`Content-Encoding: gzip` or `zstd`). Files whose columns have other names than a
+    sample's fields come with `column=FIELD:COLUMN`.
+    """
+    kind, packing = media_type(request), packing_of(request)
+    if kind == JSON:
+        _refuse_columns(columns)
+    elif kind not in KINDS:
         raise UnsupportedMedia("unsupported_media_type", f"bodies of type {kind!r} are not read here")
-    return _answer(request, ingest.report)
+    settings = service.settings
+
+    async def store(chunks: AsyncIterator[bytes]) -> Response:
+        ingest = Ingest(service.state, settings, dataset)
+        if kind == JSON:
+            rows = await json_rows(chunks, packing, settings.max_body_bytes)
+            await to_thread.run_sync(ingest.add, rows)
+        else:
+            form = RowFormat(KINDS[kind], packing, delimiter, columns)
+            await take_in(chunks, IngestSession.of(form, ingest, settings))
+        return _answer(request, ingest.report)
+
+    with service.writers.admitted(settings.max_writers):
+        return await answered_once(request, service.state.answers, dataset, idempotency_key, store)
+
+
+def _refuse_columns(columns: Columns) -> None:
+    if not columns.plain:
+        detail = "columns are of NDJSON, CSV and Parquet; the rows of a JSON body have a sample's own fields"
+        raise Invalid("invalid_request", detail)
 
 
 @router.get("")
@@ -143,58 +195,14 @@ def remove_sample(dataset: DatasetDep, service: ServiceDep, sample_id: str) -> N
     delete_sample(service.state, dataset, sample_id)
 
 
-async def _json_rows(request: Request, limit: int) -> list[Decoded]:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise TooLarge("body_too_large", f"a JSON body may have {limit} bytes")
-    try:
-        samples = msgspec.json.decode(body.removeprefix(codecs.BOM_UTF8), type=_Body).samples
-    except msgspec.ValidationError as error:
-        message = str(error)
-        pointer = "/samples" if "`samples`" in message or "$.samples" in message else "/"
-        raise Invalid("invalid_request", message, errors=[{"pointer": pointer, "detail": message}]) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Malformed("invalid_json", f"the body is not JSON: {error}") from error
-    except RecursionError as error:
-        raise Malformed("invalid_json", "the body is nested too deeply") from error
-    return [partial(row_from_json, raw) for raw in samples]
-
-
-async def _add_stream(
-    chunks: AsyncIterator[bytes], rows: RowStream, ingest: Ingest, service: Service
-) -> None:
-    """Stores what has come in whenever it fills a batch, so that memory does not grow with the body."""
-    settings = service.settings
-    batch: list[Decoded] = []
-    held_bytes = 0
-    try:
-        async for chunk in chunks:
-            batch += rows.feed(chunk)
-            held_bytes += len(chunk)
-            if len(batch) >= settings.ingest_batch_rows or held_bytes >= settings.max_body_bytes:
-                await to_thread.run_sync(ingest.add, batch)
-                batch, held_bytes = [], 0
-        batch += rows.finish()
-    except Malformed as error:
-        if not ingest.report.received:
-            raise
-        stored = ingest.report.received - ingest.report.rejected_total
-        detail = f"{error.detail}; of the first {ingest.report.received} rows {stored} are stored, none after"
-        raise Malformed(error.code, detail, errors=ingest.report.rejected) from error
-    await to_thread.run_sync(ingest.add, batch)
-
-
 def _answer(request: Request, report: IngestReport) -> Response:
-    stored = report.created + report.updated + report.unchanged
     for outcome in ("created", "updated", "unchanged"):
         ROWS_INGESTED.labels(outcome).inc(getattr(report, outcome))
     ROWS_INGESTED.labels("rejected").inc(report.rejected_total)
     if not report.received:
         raise Invalid("empty_request", "the request holds no samples")
     counts: dict[str, Any] = msgspec.to_builtins(report)
-    if stored == 0:
+    if report.stored == 0:
         return problem_response(
             request,
             422,

@@ -169,6 +169,8 @@ class _KnownDataset:
     def accounts_for(self, key: str) -> bool:
         if key in (self.keys.meta, self.keys.journal, self.keys.versions):
             return True
+        if key.startswith(self.keys.answer("")):
+            return True  # goes by itself
         rest = key.removeprefix(self.keys.base)
         if found := re.fullmatch(r":lineage:(.+)", rest):
             return found[1] in self.lineages

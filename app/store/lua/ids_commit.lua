@@ -2,7 +2,7 @@
 -- versions whose content is gone are counted as void, so that sizes stay right.
 -- KEYS: meta, versions.
 -- ARGV: index prefix, entries prefix, versions prefix, the versions with spaces between, CRC-32 of every id (4 bytes
--- each), then (id, new entry without the id) pairs.
+-- each), then for each of them, 1,000 at most: the id, its ordinal if known, its new entry without the id.
 --#include layout
 local index, entries, versions_prefix, crcs = ARGV[1], ARGV[2], ARGV[3], ARGV[5]
 local meta = call('HMGET', KEYS[1], 'name', 'next_ordinal')
@@ -37,9 +37,19 @@ local function forget(ordinal, crc)
   end
 end
 
-for i = 6, #ARGV, 2 do
-  local id, new, crc = ARGV[i], ARGV[i + 1], read_crc(crcs, (i - 4) / 2)
-  local ordinal, old = find_id(index, entries, segments, id, crc)
+-- The ordinal and the entry that the caller knows of, or else those that the index leads to.
+local function held_entry(id, crc, known)
+  if known ~= '' then
+    local entry = call('HGET', entry_place(entries, tonumber(known)))
+    if entry and sub(entry, ENTRY_BYTES + 1) == id then return tonumber(known), entry end
+  end
+  return find_id(index, entries, segments, id, crc)
+end
+
+local add_entry, set_entries = grouped_fields()
+for i = 6, #ARGV, 3 do
+  local id, known, new, crc = ARGV[i], ARGV[i + 1], ARGV[i + 2], read_crc(crcs, (i - 3) / 3)
+  local ordinal, old = held_entry(id, crc, known)
   if ordinal then
     local generation = sub(old, 1, 2)
     if sub(new, 1, 2) ~= generation then void_in_versions(ordinal, generation) end
@@ -47,8 +57,9 @@ for i = 6, #ARGV, 2 do
       forget(ordinal, crc)
     else
       local key, field = entry_place(entries, ordinal)
-      call('HSET', key, field, new .. id)
+      add_entry(key, field, new .. id)
     end
   end
 end
+set_entries()
 return 'ok'

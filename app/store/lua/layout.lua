@@ -32,9 +32,13 @@ local function mark_of(crc) return floor(crc / 1048576) end
 
 local function read_crc(crcs, n) return (unpack_bytes('<I4', crcs, n * 4 - 3)) end
 
--- Key and field of an ordinal's entry.
+-- Key and field of an ordinal's entry. Ordinals that follow each other share their key.
+local last_bucket, last_key
 local function entry_place(prefix, ordinal)
-  return format('%s%d', prefix, floor(ordinal / ENTRIES_A_BUCKET)), ordinal % ENTRIES_A_BUCKET
+  local field = ordinal % ENTRIES_A_BUCKET
+  local bucket = (ordinal - field) / ENTRIES_A_BUCKET
+  if bucket ~= last_bucket then last_bucket, last_key = bucket, format('%s%d', prefix, bucket) end
+  return last_key, field
 end
 
 -- Reads single items, by ordinal, of the fixed-width items that lie in chunks under a prefix, `header` bytes into each.
@@ -63,11 +67,13 @@ local function segments_of(ordinals)
   return order
 end
 
--- The ordinal and the entry of an id, or nothing.
+-- The ordinal and the entry of an id; or nil, nil and, of the segment looked into last, the bucket and what stands
+-- there under the id's mark.
 local function find_id(index, entries, segments, id, crc)
-  local mark = mark_of(crc)
+  local mark, bucket, held = mark_of(crc), nil, nil
   for _, segment in ipairs(segments) do
-    local held = call('HGET', index_key(index, segment, crc), mark)
+    bucket = index_key(index, segment, crc)
+    held = call('HGET', bucket, mark)
     if held then
       local ordinal = tonumber(held)
       if ordinal then  -- one alone, nearly always
@@ -82,4 +88,23 @@ local function find_id(index, entries, segments, id, crc)
       end
     end
   end
+  return nil, nil, bucket, held
+end
+
+-- Hash fields and values to be set together: one call for each key.
+local function grouped_fields()
+  local groups, order = {}, {}
+  local function add(key, field, value)
+    local group = groups[key]
+    if not group then
+      group = {}
+      groups[key], order[#order + 1] = group, key
+    end
+    local at = #group
+    group[at + 1], group[at + 2] = field, value
+  end
+  local function set_all()
+    for _, key in ipairs(order) do call('HSET', key, unpack(groups[key])) end
+  end
+  return add, set_all
 end

@@ -1,0 +1,83 @@
+"""Bodies of rows: of which format, how they are unpacked, how they are taken in."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+
+import msgspec
+from anyio import CancelScope, to_thread
+from fastapi import Request
+
+from app.errors import Invalid, Malformed, TooLarge, UnsupportedMedia
+from app.ingest.formats import FileKind
+from app.ingest.packing import UNPACKERS, Packing
+from app.ingest.rows import SampleRow, row_from_json
+from app.ingest.session import IngestSession
+
+BYTES_A_STEP = 2**18
+JSON = "application/json"
+KINDS: dict[str, FileKind] = {
+    "application/x-ndjson": "ndjson",
+    "text/csv": "csv",
+    "application/vnd.apache.parquet": "parquet",
+}
+_PACKINGS: dict[str, Packing] = {"": "none", "identity": "none", "gzip": "gzip", "zstd": "zstd"}
+
+
+class _Body(msgspec.Struct, forbid_unknown_fields=True):
+    samples: list[msgspec.Raw]
+
+
+def media_type(request: Request) -> str:
+    return request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+
+
+def packing_of(request: Request) -> Packing:
+    """Raises UnsupportedMedia."""
+    named = request.headers.get("content-encoding", "").strip().lower()
+    if named not in _PACKINGS:
+        raise UnsupportedMedia("unsupported_media_type", f"Content-Encoding {named!r} is not read here")
+    return _PACKINGS[named]
+
+
+async def json_rows(
+    chunks: AsyncIterator[bytes], packing: Packing, limit: int
+) -> list[Callable[[], SampleRow]]:
+    """The rows of a JSON body, which is held whole."""
+    body = bytearray()
+    unpacker = UNPACKERS[packing]()
+    async for chunk in chunks:
+        for part in unpacker.feed(chunk):
+            body += part
+            if len(body) > limit:
+                raise TooLarge("body_too_large", f"a JSON body may have {limit} bytes")
+    unpacker.finish()
+    try:
+        samples = msgspec.json.decode(body.removeprefix(codecs.BOM_UTF8), type=_Body).samples
+    except msgspec.ValidationError as error:
+        message = str(error)
+        pointer = "/samples" if "`samples`" in message or "$.samples" in message else "/"
+        raise Invalid("invalid_request", message, errors=[{"pointer": pointer, "detail": message}]) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Malformed("invalid_json", f"the body is not JSON: {error}") from error
+    except RecursionError as error:
+        raise Malformed("invalid_json", "the body is nested too deeply") from error
+    return [partial(row_from_json, raw) for raw in samples]
+
+
+async def take_in(chunks: AsyncIterator[bytes], session: IngestSession) -> None:
+    """Feeds the session whatever has come, once it is worth a step of its own."""
+    held = bytearray()
+    try:
+        async for chunk in chunks:
+            held += chunk
+            if len(held) >= BYTES_A_STEP:
+                await to_thread.run_sync(session.accept, bytes(held))
+                held.clear()
+        await to_thread.run_sync(session.accept, bytes(held))
+        await to_thread.run_sync(session.finish)
+    finally:
+        with CancelScope(shield=True):
+            await to_thread.run_sync(session.close)

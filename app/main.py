@@ -22,6 +22,7 @@ from app.api.problems import install_problem_handlers
 from app.api.routes import (
     cleaning,
     datasets,
+    events,
     health,
     jobs,
     predictions,
@@ -78,7 +79,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     limited = BodyLimit(direct, max_bytes=settings.max_body_bytes)
     app.front = RequestContext(KeyCheck(limited, keys=settings.keys()))
     install_problem_handlers(app)
-    for routes in (datasets, cleaning, samples, splits, scores, sets, reviews, predictions, jobs):
+    for routes in (
+        *(datasets, cleaning, samples, splits, events),
+        *(scores, sets, reviews, predictions, jobs),
+    ):
         app.include_router(routes.router, dependencies=[Depends(documented_key)])
     app.include_router(health.router)
     return app

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import Unsafe
@@ -24,6 +24,9 @@ class Settings(BaseSettings):
     redis_url: str = "redis://127.0.0.1:6379/0"
     data_url: str = "gradsift-data"
     key_prefix: str = Field(default="gs", pattern=r"^[A-Za-z0-9_-]{1,32}$")
+
+    # Under which key users of behaviour logs are hashed; a random one is made and kept when none is given.
+    pseudonym_key: SecretStr | None = Field(default=None, min_length=16)
 
     # Who may call, and which models may be loaded.
     api_keys: CommaSeparated = ()
@@ -66,7 +69,7 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = "auto"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
-    @field_validator("api_keys_file", mode="before")
+    @field_validator("api_keys_file", "pseudonym_key", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value

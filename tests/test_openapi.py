@@ -28,6 +28,10 @@ CONTRACT = {
     ("GET", "/v1/datasets/{dataset}/reviews"),
     ("GET", "/v1/datasets/{dataset}/review-queue"),
     ("POST", "/v1/datasets/{dataset}/predict"),
+    ("POST", "/v1/datasets/{dataset}/events"),
+    ("POST", "/v1/datasets/{dataset}/items"),
+    ("GET", "/v1/datasets/{dataset}/events/summary"),
+    ("DELETE", "/v1/datasets/{dataset}/users/{user}/events"),
     ("POST", "/v1/jobs"),
     ("GET", "/v1/jobs"),
     ("GET", "/v1/jobs/{job_id}"),
@@ -108,6 +112,7 @@ def test_the_params_of_every_kind_of_job_are_described(document: dict[str, Any])
             "ImportParams",
             "CleanParams",
             "SplitParams",
+            "LabelParams",
         }, model
 
 

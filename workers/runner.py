@@ -17,6 +17,7 @@ from workers.clean.pipeline import CleanJob
 from workers.compare.pipeline import CompareJob
 from workers.grow.pipeline import GrowJob
 from workers.importing.pipeline import ImportJob
+from workers.label.pipeline import LabelJob
 from workers.lease import JobCancelled, JobInterrupted, JobLease
 from workers.score.pipeline import ScoreJob
 from workers.split.pipeline import SplitJob
@@ -42,6 +43,7 @@ JOBS: dict[JobKind, type[Runnable]] = {
     JobKind.IMPORT: ImportJob,
     JobKind.CLEAN: CleanJob,
     JobKind.SPLIT: SplitJob,
+    JobKind.LABEL: LabelJob,
 }
 log = get_logger(__name__)
 

@@ -19,6 +19,8 @@ from app.logs import get_logger, log_context
 _CLIENT_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 QUIET = "gradsift.quiet"
 """In the scope of a request that is measured, but worth a log line in debugging only."""
+_OF_A_USER = "/{user"
+"""In the route of a path that names a user: the log gets the route in its place."""
 _QUIET_ROUTES = ("/healthz", "/readyz", "/metrics")
 log = get_logger(__name__)
 _logger = logging.getLogger(__name__)  # says in no time whether a line is wanted
@@ -62,7 +64,7 @@ class RequestContext:
                         level,
                         "request",
                         method=scope["method"],
-                        path=scope["path"],
+                        path=route if _OF_A_USER in route else scope["path"],
                         status=status,
                         ms=round(seconds * 1000, 1),
                     )

@@ -16,6 +16,7 @@ from app.contracts.params import (
     GrowParams,
     ImportParams,
     JobParams,
+    LabelParams,
     ScoreParams,
     SplitParams,
     TrainParams,
@@ -36,6 +37,7 @@ PARAMS: Mapping[JobKind, type[JobParams]] = {
     JobKind.IMPORT: ImportParams,
     JobKind.CLEAN: CleanParams,
     JobKind.SPLIT: SplitParams,
+    JobKind.LABEL: LabelParams,
 }
 
 
@@ -49,6 +51,7 @@ def _of_the_kind(params: object, info: ValidationInfo) -> JobParams:
 ParamsOfTheKind = Annotated[
     JobParams,
     BeforeValidator(_of_the_kind),
+    Field(description=", ".join(f"{params.__name__} for kind `{kind}`" for kind, params in PARAMS.items())),
     Field(description=", ".join(f"{params.__name__} for kind `{kind}`" for kind, params in PARAMS.items())),
     Field(description=", ".join(f"{params.__name__} for kind `{kind}`" for kind, params in PARAMS.items())),
 ]

@@ -12,6 +12,7 @@ import typer
 
 from app.cli import (
     cleaning,
+    events,
     explain,
     files,
     imports,
@@ -50,6 +51,9 @@ for command in (
     splits.split,
     cleaning.clean,
     cleaning.cleaning,
+    events.events,
+    events.items,
+    events.label,
     jobs.score,
     jobs.grow,
     jobs.train,

@@ -115,6 +115,7 @@ class JobKind(StrEnum):
     IMPORT = "import"
     CLEAN = "clean"
     SPLIT = "split"
+    LABEL = "label"
 
     @property
     def trains(self) -> bool:

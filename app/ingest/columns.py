@@ -105,7 +105,7 @@ class SampleReader:
         elif type(known.get("id")) is int:
             known["id"] = str(known["id"])
         try:
-            meta = {name: _flat(name, value) for name, value in self._others(cells) if value not in _EMPTY}
+            meta = {name: flat(name, value) for name, value in self._others(cells) if value not in _EMPTY}
             if meta:
                 known["meta"] = meta
             if isinstance(known.get("weight"), str):
@@ -121,7 +121,8 @@ class SampleReader:
         return [(name, value) for name, value in cells.items() if name not in self.columns.taken]
 
 
-def _flat(name: str, value: object) -> str | int | float | bool:
+def flat(name: str, value: object) -> str | int | float | bool:
+    """A cell as `meta` keeps it. Raises ValueError for what is not flat."""
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"`{name}` is {value}, which JSON cannot say")
     if isinstance(value, str | int | float | bool):

@@ -7,6 +7,7 @@ whatever its size, and restoring is copying back and rebuilding (`app.services.r
     backup.json                             written last: every file with its length and SHA-256
     datasets/<name>-<uid>/samples.parquet
     datasets/<name>-<uid>/reviews.parquet   where there are any
+    datasets/<name>-<uid>/events.parquet, items.parquet    the behaviour log and its catalogue, likewise
     datasets/<name>-<uid>/archive/…         manifest, lineages, visits, set versions
     datasets/<name>-<uid>/responses/…       mean projected gradients, where there are any
     datasets/<name>-<uid>/results/…         files that its jobs left
@@ -48,12 +49,13 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Moment:
-    """One moment of a dataset: versions of its samples and of its reviews (None: there are none), names of
-    its archive's files, its jobs."""
+    """One moment of a dataset: versions of its samples, of its reviews (None: there are none) and of its
+    events (0: likewise), names of its archive's files, its jobs."""
 
     dataset: Dataset
     version: int
     reviews: int | None
+    events: dict[str, int]
     manifest: bytes
     files: tuple[str, ...]
     responses: tuple[str, ...]
@@ -117,6 +119,7 @@ def _dataset(state: State, writer: BackupWriter, name: str, report: Report) -> M
             if state.datasets.by_uid(dataset.uid) is not None:
                 state.samples.unpin(dataset, tag)
                 state.reviews.unpin(dataset, tag)
+                state.events.unpin(dataset, tag)
     raise Conflict("dataset_busy", f"dataset {name!r} changed too often while it was copied")
 
 
@@ -135,6 +138,7 @@ def _moment(state: State, dataset: Dataset, tag: str) -> Moment | None:
             dataset=dataset,
             version=state.samples.pin(dataset, tag),
             reviews=state.reviews.pin(dataset, tag),
+            events=state.events.pin(dataset, tag),
             manifest=home.folder.read(MANIFEST) or b"",
             files=tuple(_files(home, unended, set(state.sets.numbers(dataset)))),
             responses=tuple(_responses(state, dataset, unended)),
@@ -199,6 +203,11 @@ def _copy(state: State, writer: BackupWriter, moment: Moment) -> None:
     if moment.reviews is not None:
         reviews = state.reviews.scan(dataset, moment.reviews)
         _copy_table(writer, f"{home}/reviews.parquet", review_log.SCHEMA, reviews)
+    for name, version in moment.events.items():
+        if version:
+            table = state.events.tables[name]
+            schema = table.schema.with_metadata(table.metadata(dataset))
+            _copy_table(writer, f"{home}/{name}.parquet", schema, table.scan(dataset, version))
     for place, source, names in (
         ("archive", state.archive.of_dataset(dataset).folder, moment.files),
         ("responses", state.responses.folder(dataset.uid), moment.responses),

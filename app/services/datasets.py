@@ -145,6 +145,7 @@ def delete_dataset(state: State, settings: Settings, dataset: Dataset) -> None:
         state.durably(lambda: state.datasets.forget(dataset))
         state.samples.drop(dataset)
         state.reviews.drop(dataset)
+        state.events.drop(dataset)
         state.responses.drop(dataset.uid)
         state.results.drop(dataset.uid)
         state.archive.drop(dataset.name, dataset.uid)

@@ -1,4 +1,4 @@
-"""What is done in the background: tables compacted, old versions dropped, deleted samples made to vanish.
+"""What is done in the background: tables compacted, old versions dropped, what was deleted made to vanish.
 
 A round bears being done twice, by two processes at once, and being killed anywhere.
 """
@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from app.contracts import Dataset, now
 from app.errors import GradSiftError, NotFound
+from app.ingest.event_retention import look_after_events
 from app.logs import get_logger
 from app.services.jobs_left import KEPT_AFTER_END
 from app.services.purging import purge_deleted
@@ -43,8 +44,15 @@ class Housekeeper:
                 self._look_after(name)
             if time.monotonic() >= self._leftovers_at:
                 remove_leftovers(self._settings.data_url)
+                self._look_after_events()
                 self._leftovers_at = time.monotonic() + LEFTOVERS_SECONDS
         return True
+
+    def _look_after_events(self) -> None:
+        try:
+            look_after_events(self._state)
+        except (GradSiftError, OSError) as error:
+            log.warning("old events are deleted later", error=str(error))
 
     def _look_after(self, name: str) -> None:
         dataset = self._state.datasets.find(name)

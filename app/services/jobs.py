@@ -61,6 +61,8 @@ def create_job(
         _refuse_uncleaned(state, dataset)
     if kind is JobKind.SPLIT:
         state.splits.refuse_used(dataset)
+    if kind is JobKind.LABEL and not state.events.log.count(dataset):
+        raise Invalid("no_events", f"dataset {dataset_name!r} has no events to make samples of")
     # The uid, not the name: a dataset that was deleted and made again is another one.
     request = json.dumps([dataset.uid, kind, used, params.model_dump(mode="json")], sort_keys=True)
     shown = _with_version(state, dataset, params).model_dump(mode="json")

@@ -43,3 +43,4 @@ def clean_up_ended(state: State, settings: Settings, job_id: str) -> None:
     dataset = state.datasets.by_uid(state.jobs.dataset_uid(job_id))
     if dataset is not None:
         state.samples.unpin(dataset, job_id)
+        state.events.unpin(dataset, job_id)

@@ -51,7 +51,7 @@ def _require_empty(state: State) -> None:
 
 
 def _dataset(state: State, folder: Folder, catalogue: Catalogue, home: str) -> None:
-    """Samples, reviews, then the archive; the manifest last, without which there is no dataset to rebuild."""
+    """Samples, reviews, events, then the archive; the manifest last: without it there is no dataset."""
     manifest = folder.read(f"{home}/archive/{MANIFEST}") or b""
     dataset = check_meta(msgspec.json.decode(manifest, type=Fields))
     with folder.open(f"{home}/samples.parquet") as source:
@@ -59,6 +59,10 @@ def _dataset(state: State, folder: Folder, catalogue: Catalogue, home: str) -> N
     if f"{home}/reviews.parquet" in catalogue.files:
         with folder.open(f"{home}/reviews.parquet") as source:
             state.reviews.restore(dataset, _batches(source))
+    for name, table in state.events.tables.items():
+        if f"{home}/{name}.parquet" in catalogue.files:
+            with folder.open(f"{home}/{name}.parquet") as source:
+                table.restore(dataset, _batches(source), pq.read_schema(source))
     targets = {
         f"{home}/archive/": state.archive.of_dataset(dataset).folder,
         f"{home}/responses/": state.responses.folder(dataset.uid),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import lance
 
 from app.logs import get_logger
@@ -24,6 +26,18 @@ def compact_if_scattered(table: lance.LanceDataset) -> bool:
         log.warning("a table was not compacted", error=str(error))
         return False
     return True
+
+
+def clean_up(table: lance.LanceDataset, older_than: timedelta) -> None:
+    """Drops versions older than that; those that are tagged stay."""
+    table.cleanup_old_versions(older_than=older_than, error_if_tagged_old_versions=False)
+
+
+def erase_deleted(table: lance.LanceDataset) -> None:
+    """Makes deleted rows unreadable: they lie in no file any more, but for those of tagged versions."""
+    table.optimize.compact_files(materialize_deletions=True, materialize_deletions_threshold=0.0)
+    table.optimize.optimize_indices()
+    clean_up(table, timedelta(0))
 
 
 def pin(table: lance.LanceDataset, tag: str) -> int:

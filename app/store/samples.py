@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from app.contracts import Dataset, Label
 from app.errors import NotFound, Unavailable
-from app.store.lance_tables import compact_if_scattered, pin, unpin
+from app.store.lance_tables import compact_if_scattered, erase_deleted, pin, unpin
 from app.store.locations import exists, join_location, remove_tree
 from app.store.upkeep import TableUpkeep, Writing
 
@@ -136,6 +136,15 @@ class SampleStore:
         with self._opened(dataset) as table:
             table.delete(f"ordinal = {ordinal}")
 
+    def delete_many(self, dataset: Dataset, ordinals: Sequence[int]) -> None:
+        with self._opened(dataset) as table:
+            table.delete(f"ordinal IN ({','.join(map(str, ordinals))})")
+
+    def erase_deleted(self, dataset: Dataset) -> None:
+        """Takes deleted rows out of the files; only versions that a job reads hold them any more."""
+        with self._opened(dataset) as table:
+            erase_deleted(table)
+
     def compact_if_scattered(self, dataset: Dataset) -> bool:
         """Joins many small fragments and drops old versions; those that a job reads are tagged and stay."""
         return compact_if_scattered(self.table(dataset))
@@ -194,6 +203,12 @@ class SampleStore:
         codes = found["label"].combine_chunks().dictionary_encode().indices.fill_null(-1)
         generations = found["generation"].to_numpy().astype(np.uint32)
         return found["ordinal"].to_numpy(), generations, codes.to_numpy().astype(np.int32)
+
+    def ids_that_begin(self, dataset: Dataset, start: str) -> list[str]:
+        with self._opened(dataset) as table:
+            found = table.to_table(columns=["id"], filter=f"starts_with(id, {quoted(start)})")
+        ids: list[str] = found["id"].to_pylist()
+        return ids
 
     def count(self, dataset: Dataset) -> int:
         with self._opened(dataset) as table:

@@ -13,6 +13,7 @@ from app.store.archive import Archive
 from app.store.connections import connect
 from app.store.datasets import DatasetStore
 from app.store.durability import Durability
+from app.store.events import EventStore
 from app.store.exchange import Exchange
 from app.store.flags import FlagStore
 from app.store.given_answers import AnswerStore
@@ -45,6 +46,7 @@ class State:
     ids: IdStore
     samples: SampleStore
     reviews: ReviewStore
+    events: EventStore
     scores: ScoreStore
     sets: SetStore
     lookups: Lookups
@@ -90,6 +92,7 @@ def open_state(settings: Settings, *, outage_seconds: float = 1.0, waits_for_roo
         ids=IdStore(client, keys),
         samples=SampleStore(settings.data_url),
         reviews=ReviewStore(settings.data_url),
+        events=EventStore(settings.data_url),
         scores=ScoreStore(client, keys),
         sets=SetStore(client, keys, durability, settings.set_versions_kept),
         lookups=Lookups(exchange, known),

@@ -1,0 +1,87 @@
+"""/v1/datasets/{dataset}: events, items, users/{user}/events"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from app.api.bulk import BulkBody, bulk_answer
+from app.api.dependencies import DatasetDep, ServiceDep
+from app.api.event_schemas import EVENTS_BODY, ITEMS_BODY, BulkOut, EventSummary, ForgottenOut
+from app.api.repeats import IdempotencyKey, answered_once
+from app.api.routes.samples import Delimiter
+from app.ingest.event_flags import MOMENTS_A_MINUTE
+from app.ingest.event_rows import event_reader, item_reader
+from app.ingest.event_writing import EventIngest, ItemIngest
+from app.services import events as use
+
+router = APIRouter(prefix="/v1/datasets/{dataset}", tags=["events"])
+Columns = Annotated[
+    list[str] | None,
+    Query(max_length=32, description="FIELD:COLUMN, where a column has a name of its own. May be repeated."),
+]
+_SOME_REJECTED: dict[int | str, dict[str, Any]] = {
+    207: {"model": BulkOut, "description": "Some rows were rejected; the others are stored."}
+}
+
+
+@router.post("/events", response_model=BulkOut, responses=_SOME_REJECTED, openapi_extra=EVENTS_BODY)
+async def post_events(
+    dataset: DatasetDep,
+    service: ServiceDep,
+    request: Request,
+    column: Columns = None,
+    delimiter: Delimiter = ",",
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Stores what users did. An event that is there already changes nothing. Durable when answered."""
+    body = BulkBody.of(request, service.settings, "events", event_reader(column or ()), delimiter)
+
+    async def store(chunks: AsyncIterator[bytes]) -> Response:
+        bulk = await run_in_threadpool(EventIngest, service.state, service.settings, dataset)
+        return bulk_answer(request, await body.store(chunks, bulk))
+
+    with service.writers.admitted(service.settings.max_writers):
+        return await answered_once(request, service.state.answers, dataset, idempotency_key, store)
+
+
+@router.post("/items", response_model=BulkOut, responses=_SOME_REJECTED, openapi_extra=ITEMS_BODY)
+async def post_items(
+    dataset: DatasetDep,
+    service: ServiceDep,
+    request: Request,
+    column: Columns = None,
+    delimiter: Delimiter = ",",
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Stores the catalogue's texts by item, in the place of those that came with events."""
+    body = BulkBody.of(request, service.settings, "items", item_reader(column or ()), delimiter)
+
+    async def store(chunks: AsyncIterator[bytes]) -> Response:
+        bulk = ItemIngest(service.state, service.settings, dataset)
+        return bulk_answer(request, await body.store(chunks, bulk))
+
+    with service.writers.admitted(service.settings.max_writers):
+        return await answered_once(request, service.state.answers, dataset, idempotency_key, store)
+
+
+@router.get("/events/summary")
+def get_event_summary(
+    dataset: DatasetDep,
+    service: ServiceDep,
+    max_events_per_minute: Annotated[
+        int, Query(ge=1, le=100_000, description="As of a label job.")
+    ] = MOMENTS_A_MINUTE,
+) -> EventSummary:
+    """What has come in: counts by behaviour, the time span, repeats and bots, items without a text."""
+    return EventSummary.model_validate(use.summary(service.state, dataset, max_events_per_minute))
+
+
+@router.delete("/users/{user:path}/events")
+def delete_user_events(dataset: DatasetDep, service: ServiceDep, user: str) -> ForgottenOut:
+    """Deletes a user's events and every sample that was made of them, with its scores."""
+    found = use.forget_user(service.state, service.settings, dataset, user)
+    return ForgottenOut(events=found.events, samples=found.samples)

@@ -1,0 +1,1 @@
+"""From behaviour logs to labelled samples, by time and without leaks."""

@@ -134,14 +134,11 @@ class _Filling:
         self._stream = stream
         self._max_bytes = settings.max_body_bytes
         self._batch: list[Callable[[], Any]] = []
-        self._bytes = 0
+        self._stored_bytes = 0
 
     def accept(self, chunk: bytes) -> None:
         """Raises Malformed, TooLarge: it cannot be read on; says what is stored."""
         self._take(self._stream.feed(chunk))
-        self._bytes += len(chunk)
-        if self._bytes >= self._max_bytes:
-            self._store()
 
     def finish(self) -> None:
         self._take(self._stream.finish())
@@ -151,7 +148,8 @@ class _Filling:
         try:
             for row in rows:
                 self._batch.append(row)
-                if len(self._batch) >= self._bulk.batch_rows:
+                held_bytes = self._stream.fed_bytes - self._stored_bytes
+                if len(self._batch) >= self._bulk.batch_rows or held_bytes >= self._max_bytes:
                     self._store()
         except Malformed as error:
             report = self._bulk.report
@@ -162,7 +160,7 @@ class _Filling:
             raise Malformed(error.code, detail, errors=report.rejected) from error
 
     def _store(self) -> None:
-        batch, self._batch, self._bytes = self._batch, [], 0
+        batch, self._batch, self._stored_bytes = self._batch, [], self._stream.fed_bytes
         self._bulk.add(batch)
 
 

@@ -75,6 +75,7 @@ class FileUsage(BaseModel):
     """Bytes."""
 
     samples: int = Field(description="With the old versions that are kept.")
+    events: int = Field(description="Behaviour log and catalogue.")
     reviews: int
     visits: int = Field(description="By epoch: what scores can be added up from again.")
     sets: int

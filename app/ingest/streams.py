@@ -37,6 +37,9 @@ class RowStream(ABC, Generic[R_co]):
     Memory is bounded by the longest row allowed.
     """
 
+    fed_bytes: int = 0
+    """What has come in so far, unpacked; of a file that is read as a whole at its end: nothing."""
+
     @abstractmethod
     def feed(self, chunk: bytes) -> Iterator[Callable[[], R_co]]: ...
 
@@ -54,6 +57,7 @@ class PackedStream(RowStream[R_co]):
     def feed(self, chunk: bytes) -> Iterator[Callable[[], R_co]]:
         for part in self._unpacker.feed(chunk):
             yield from self._rows.feed(part)
+            self.fed_bytes = self._rows.fed_bytes
 
     def finish(self) -> Iterator[Callable[[], R_co]]:
         self._unpacker.finish()
@@ -71,6 +75,7 @@ class NdjsonStream(RowStream[R_co]):
         self._rows = 0
 
     def feed(self, chunk: bytes) -> Iterator[Callable[[], R_co]]:
+        self.fed_bytes += len(chunk)
         first, *others = chunk.split(b"\n")
         self._extend(first)
         if not others:
@@ -120,6 +125,7 @@ class CsvStream(RowStream[R_co]):
         self._header: list[str] | None = None
 
     def feed(self, chunk: bytes) -> Iterator[Callable[[], R_co]]:
+        self.fed_bytes += len(chunk)
         yield from self._text(chunk, final=False)
 
     def finish(self) -> Iterator[Callable[[], R_co]]:

@@ -15,7 +15,7 @@ from app.store.state import State
 from app.store.usage import RedisPart, bytes_below, files_below, redis_usage
 
 FILES = (
-    *("samples", "reviews", "visits", "sets", "responses"),
+    *("samples", "events", "reviews", "visits", "sets", "responses"),
     *("models", "explanations", "other_results", "checkpoints", "other"),
 )
 REDIS = ("ids", "scores", "sets", "other")
@@ -36,6 +36,7 @@ def usage(state: State, settings: Settings, dataset: Dataset) -> Usage:
     """Reads the names of all of its files, and of its keys: seconds, for a large dataset."""
     files = Counter(dict.fromkeys(FILES, 0))
     files["samples"] = bytes_below(state.samples.location(dataset))
+    files["events"] = sum(bytes_below(table.location(dataset)) for table in state.events.tables.values())
     files["reviews"] = bytes_below(state.reviews.location(dataset))
     archive = state.archive.of_dataset(dataset)
     for name, size in files_below(archive.folder.location):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import lance
 
@@ -12,7 +13,17 @@ COMPACT_AT_FRAGMENTS = 64
 """By the housekeeper."""
 COMPACT_AT_ONCE = 4 * COMPACT_AT_FRAGMENTS
 """By the writer, who waits for it: nobody else has done so for long."""
+INDEX_CACHE_BYTES = 128 * 2**20
+METADATA_CACHE_BYTES = 64 * 2**20
+"""Of a process and kind of table; Lance's own bounds are gigabytes."""
 log = get_logger(__name__)
+
+
+def open_session() -> Any:
+    """What is kept of files between calls; a handle itself is not shared by threads."""
+    return lance.Session(  # type: ignore[attr-defined]
+        index_cache_size_bytes=INDEX_CACHE_BYTES, metadata_cache_size_bytes=METADATA_CACHE_BYTES
+    )
 
 
 def compact_if_scattered(table: lance.LanceDataset) -> bool:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from app.contracts import Dataset
 from app.errors import NotFound, Unavailable
-from app.store.lance_tables import compact_if_scattered, pin, unpin
+from app.store.lance_tables import compact_if_scattered, open_session, pin, unpin
 from app.store.locations import exists, join_location, remove_tree
 from app.store.review_log import SCHEMA, WITHOUT_TEXT, Review
 from app.store.upkeep import TableUpkeep, Writing
@@ -27,7 +27,7 @@ DATASETS_HELD = 16
 class ReviewStore:
     def __init__(self, data_url: str) -> None:
         self._data_url = data_url
-        self._session = lance.Session()  # type: ignore[attr-defined]
+        self._session = open_session()
         self._in_force: dict[str, tuple[int, Verdicts]] = {}
 
     def location(self, dataset: Dataset) -> str:

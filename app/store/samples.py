@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from app.contracts import Dataset, Label
 from app.errors import NotFound, Unavailable
-from app.store.lance_tables import compact_if_scattered, erase_deleted, pin, unpin
+from app.store.lance_tables import compact_if_scattered, erase_deleted, open_session, pin, unpin
 from app.store.locations import exists, join_location, remove_tree
 from app.store.upkeep import TableUpkeep, Writing
 
@@ -77,7 +77,7 @@ class SampleStore:
 
     def __init__(self, data_url: str) -> None:
         self._data_url = data_url
-        self._session = lance.Session()  # type: ignore[attr-defined]  # caches files between calls; a handle itself is not shared by threads
+        self._session = open_session()
 
     def location(self, dataset: Dataset) -> str:
         return join_location(self._data_url, "datasets", f"{dataset.name}-{dataset.uid}.lance")

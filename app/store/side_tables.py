@@ -18,6 +18,7 @@ from app.store.lance_tables import (
     clean_up,
     compact_if_scattered,
     erase_deleted,
+    open_session,
     pin,
     unpin,
 )
@@ -34,7 +35,7 @@ class SideTable:
         self._data_url = data_url
         self._name = name
         self._key = key
-        self._session = lance.Session()  # type: ignore[attr-defined]
+        self._session = open_session()
 
     def location(self, dataset: Dataset) -> str:
         return join_location(self._data_url, "datasets", f"{dataset.name}-{dataset.uid}.{self._name}.lance")

@@ -22,8 +22,9 @@ from app.contracts import (
     Task,
     now,
 )
+from app.ingest.report import IngestReport
 from app.ingest.rows import row_from_json
-from app.ingest.writing import Ingest, IngestReport
+from app.ingest.writing import Ingest
 from app.services.datasets import put_dataset
 from app.settings import Settings
 from app.store.layout import SHARD_RECORDS

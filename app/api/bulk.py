@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol, Self
 
-import msgspec
 from anyio import to_thread
-from fastapi import Request, Response
-from fastapi.responses import JSONResponse
+from fastapi import Request
 
-from app.api.problems import problem_response
-from app.api.row_bodies import BYTES_A_STEP, JSON, KINDS, media_type, packing_of
-from app.errors import REMEDIES, Invalid, Malformed, TooLarge, UnsupportedMedia
-from app.ingest.event_writing import BulkReport
+from app.api.row_bodies import BYTES_A_STEP, JSON, KINDS, json_rows, media_type, packing_of
+from app.errors import Malformed, UnsupportedMedia
 from app.ingest.formats import RowFormat, open_rows
-from app.ingest.packing import UNPACKERS, Packing
+from app.ingest.packing import Packing
+from app.ingest.report import IngestReport
 from app.ingest.streams import RowReader, RowStream
 from app.settings import Settings
 
@@ -27,7 +22,7 @@ class Bulk(Protocol):
     """What stores rows, batch by batch."""
 
     batch_rows: int
-    report: BulkReport
+    report: IngestReport
 
     def add(self, rows: Iterable[Callable[[], Any]]) -> None: ...
 
@@ -79,10 +74,13 @@ class BulkBody:
             raise UnsupportedMedia("unsupported_media_type", f"bodies of type {media!r} are not read here")
         return cls(name, reader, settings, media, packing_of(request), delimiter)
 
-    async def store(self, chunks: AsyncIterator[bytes], bulk: Bulk) -> BulkReport:
+    async def store(self, chunks: AsyncIterator[bytes], bulk: Bulk) -> IngestReport:
         """Stores the rows; what became of them."""
         if self.media == JSON:
-            await to_thread.run_sync(bulk.add, await self._json_rows(chunks))
+            rows = await json_rows(
+                chunks, self.packing, self.settings.max_body_bytes, self.name, self._from_json
+            )
+            await to_thread.run_sync(bulk.add, rows)
         else:
             form = RowFormat(KINDS[self.media], self.packing, self.delimiter)
             filling = _Filling(bulk, open_rows(form, self.reader, self.settings), self.settings)
@@ -96,34 +94,8 @@ class BulkBody:
             await to_thread.run_sync(filling.finish)
         return bulk.report
 
-    async def _json_rows(self, chunks: AsyncIterator[bytes]) -> list[Callable[[], Any]]:
-        body = bytearray()
-        limit = self.settings.max_body_bytes
-        unpacker = UNPACKERS[self.packing]()
-        async for chunk in chunks:
-            for part in unpacker.feed(chunk):
-                body += part
-                if len(body) > limit:
-                    raise TooLarge("body_too_large", f"a JSON body may have {limit} bytes")
-        unpacker.finish()
-        try:
-            rows = _listed(bytes(body.removeprefix(codecs.BOM_UTF8)), self.name)
-        except msgspec.ValidationError as error:
-            pointer = {"pointer": f"/{self.name}", "detail": str(error)}
-            raise Invalid("invalid_request", str(error), errors=[pointer]) from error
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Malformed("invalid_json", f"the body is not JSON: {error}") from error
-        except RecursionError as error:
-            raise Malformed("invalid_json", "the body is nested too deeply") from error
-        return [partial(self.reader.from_json, bytes(raw), at + 1) for at, raw in enumerate(rows)]
-
-
-def _listed(body: bytes, name: str) -> list[msgspec.Raw]:
-    """Raises `msgspec.DecodeError`."""
-    found = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    if found.keys() != {name}:
-        raise msgspec.ValidationError(f"Expected an object with the one field `{name}`")
-    return msgspec.json.decode(found[name], type=list[msgspec.Raw])
+    def _from_json(self, raw: bytes) -> Any:
+        return self.reader.from_json(raw, 0)
 
 
 class _Filling:
@@ -162,21 +134,3 @@ class _Filling:
     def _store(self) -> None:
         batch, self._batch, self._stored_bytes = self._batch, [], self._stream.fed_bytes
         self._bulk.add(batch)
-
-
-def bulk_answer(request: Request, report: BulkReport) -> Response:
-    if not report.received:
-        raise Invalid("empty_request", "the request holds no rows")
-    counts: dict[str, Any] = msgspec.to_builtins(report)
-    if report.rejected_total == report.received:
-        detail = f"none of the {report.received} rows could be stored; the first: "
-        return problem_response(
-            request,
-            422,
-            "all_rows_rejected",
-            detail + report.rejected[0]["detail"],
-            REMEDIES["all_rows_rejected"],
-            report.rejected,
-            counts,
-        )
-    return JSONResponse(counts, 207 if report.rejected_total else 200)

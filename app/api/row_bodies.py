@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import AsyncIterator, Callable
-from functools import partial
+from functools import cache, partial
+from typing import Any, TypeVar
 
 import msgspec
 from anyio import CancelScope, to_thread
-from fastapi import Request
+from fastapi import Request, Response
+from fastapi.responses import JSONResponse
 
-from app.errors import Invalid, Malformed, TooLarge, UnsupportedMedia
+from app.api.problems import problem_response
+from app.errors import REMEDIES, Invalid, Malformed, TooLarge, UnsupportedMedia
 from app.ingest.formats import FileKind
 from app.ingest.packing import UNPACKERS, Packing
-from app.ingest.rows import SampleRow, row_from_json
+from app.ingest.report import IngestReport
 from app.ingest.session import IngestSession
 
+R = TypeVar("R")
 BYTES_A_STEP = 2**18
 JSON = "application/json"
 KINDS: dict[str, FileKind] = {
@@ -24,10 +28,6 @@ KINDS: dict[str, FileKind] = {
     "application/vnd.apache.parquet": "parquet",
 }
 _PACKINGS: dict[str, Packing] = {"": "none", "identity": "none", "gzip": "gzip", "zstd": "zstd"}
-
-
-class _Body(msgspec.Struct, forbid_unknown_fields=True):
-    samples: list[msgspec.Raw]
 
 
 def media_type(request: Request) -> str:
@@ -43,9 +43,9 @@ def packing_of(request: Request) -> Packing:
 
 
 async def json_rows(
-    chunks: AsyncIterator[bytes], packing: Packing, limit: int
-) -> list[Callable[[], SampleRow]]:
-    """The rows of a JSON body, which is held whole."""
+    chunks: AsyncIterator[bytes], packing: Packing, limit: int, name: str, from_json: Callable[[bytes], R]
+) -> list[Callable[[], R]]:
+    """The rows of a JSON body, `{name: [...]}`, which is held whole."""
     body = bytearray()
     unpacker = UNPACKERS[packing]()
     async for chunk in chunks:
@@ -55,16 +55,23 @@ async def json_rows(
                 raise TooLarge("body_too_large", f"a JSON body may have {limit} bytes")
     unpacker.finish()
     try:
-        samples = msgspec.json.decode(body.removeprefix(codecs.BOM_UTF8), type=_Body).samples
+        rows = getattr(_decoder(name).decode(body.removeprefix(codecs.BOM_UTF8)), name)
     except msgspec.ValidationError as error:
         message = str(error)
-        pointer = "/samples" if "`samples`" in message or "$.samples" in message else "/"
+        pointer = f"/{name}" if f"`{name}`" in message or f"$.{name}" in message else "/"
         raise Invalid("invalid_request", message, errors=[{"pointer": pointer, "detail": message}]) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Malformed("invalid_json", f"the body is not JSON: {error}") from error
     except RecursionError as error:
         raise Malformed("invalid_json", "the body is nested too deeply") from error
-    return [partial(row_from_json, raw) for raw in samples]
+    return [partial(from_json, bytes(raw)) for raw in rows]
+
+
+@cache
+def _decoder(name: str) -> msgspec.json.Decoder[Any]:
+    """Of an object with one field, a list."""
+    fields = [(name, list[msgspec.Raw])]
+    return msgspec.json.Decoder(msgspec.defstruct("Body", fields, forbid_unknown_fields=True))
 
 
 async def take_in(chunks: AsyncIterator[bytes], session: IngestSession) -> None:
@@ -81,3 +88,20 @@ async def take_in(chunks: AsyncIterator[bytes], session: IngestSession) -> None:
     finally:
         with CancelScope(shield=True):
             await to_thread.run_sync(session.close)
+
+
+def rows_answer(request: Request, report: IngestReport) -> Response:
+    if not report.received:
+        raise Invalid("empty_request", "the request holds no rows")
+    counts: dict[str, Any] = msgspec.to_builtins(report)
+    if not report.stored:
+        return problem_response(
+            request,
+            422,
+            "all_rows_rejected",
+            f"none of the {report.received} rows could be stored; the first: {report.rejected[0]['detail']}",
+            REMEDIES["all_rows_rejected"],
+            report.rejected,
+            counts,
+        )
+    return JSONResponse(counts, 207 if report.rejected_total else 200)

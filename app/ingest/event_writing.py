@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
@@ -16,8 +15,8 @@ from app.contracts import Dataset, now
 from app.errors import NotFound
 from app.ingest.event_rows import EventRow, ItemRow, check_texts, moment_of
 from app.ingest.masking import Masked, mask_text
+from app.ingest.report import IngestReport
 from app.ingest.rows import MetaValue, RowError
-from app.ingest.writing import REJECTIONS_LISTED
 from app.settings import Settings
 from app.store.events import EVENTS, ITEMS
 from app.store.pseudonyms import open_pseudonyms
@@ -27,19 +26,6 @@ BATCH_ROWS = 10_000
 """Rows here are small, and a write costs the same for few and for many."""
 TEXTS_REMEMBERED = 65_536
 Row = TypeVar("Row", EventRow, ItemRow)
-
-
-@dataclass
-class BulkReport:
-    """What became of the rows of one request. masked: how many places of each kind of personal data."""
-
-    received: int = 0
-    created: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    rejected_total: int = 0
-    rejected: list[dict[str, Any]] = field(default_factory=list)
-    masked: dict[str, int] = field(default_factory=dict)
 
 
 class _Masking:
@@ -75,7 +61,7 @@ class _Bulk(Generic[Row]):
         self._settings = settings
         self._dataset = dataset
         self._masking = _Masking(on=dataset.settings.mask_events)
-        self.report = BulkReport()
+        self.report = IngestReport()
 
     def add(self, rows: Iterable[Callable[[], Row]]) -> None:
         """Stores rows; the good ones are durable when this returns."""
@@ -86,27 +72,20 @@ class _Bulk(Generic[Row]):
             try:
                 taken.append(self._taken(decode()))
             except RowError as error:
-                self._reject(index, error)
+                self.report.reject(index, RowError(error.code, error.detail))  # an id might name a person
         for start in range(0, len(taken), self.batch_rows):
             batch = taken[start : start + self.batch_rows]
             with self._state.datasets.writing(self._dataset):
                 if self._state.datasets.by_uid(self._dataset.uid) is None:
                     raise NotFound("unknown_dataset", f"dataset {self._dataset.name!r} was deleted meanwhile")
                 self._store(batch)
-        self.report.masked = dict(self._masking.counts)
+        self.report.masked = self._masking.counts
 
     def _taken(self, row: Row) -> Any:
         raise NotImplementedError
 
     def _store(self, batch: Sequence[Any]) -> None:
         raise NotImplementedError
-
-    def _reject(self, index: int, error: RowError) -> None:
-        self.report.rejected_total += 1
-        if len(self.report.rejected) < REJECTIONS_LISTED:
-            self.report.rejected.append(
-                {"index": index, "id": None, "code": error.code, "detail": error.detail}
-            )
 
 
 class EventIngest(_Bulk[EventRow]):

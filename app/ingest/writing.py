@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from app.contracts import Dataset
 from app.errors import NotFound
 from app.ingest.masking import mask_row
 from app.ingest.placing import placed
+from app.ingest.report import IngestReport
 from app.ingest.rows import LabelReader, RowError, SampleRow, check_row
 from app.settings import Settings
 from app.store.content import attributes_digest, content_digest
@@ -23,33 +23,8 @@ from app.store.samples import SCHEMA, StoredLabel
 from app.store.state import State
 from app.store.unfinished import writing_samples
 
-REJECTIONS_LISTED = 10_000
 DecodeRow = Callable[[], SampleRow]
 """Decodes one row when called; raises RowError."""
-
-
-@dataclass
-class IngestReport:
-    """What became of the rows of one request."""
-
-    received: int = 0
-    created: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    rejected_total: int = 0
-    rejected: list[dict[str, Any]] = field(default_factory=list)
-    masked: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def stored(self) -> int:
-        return self.created + self.updated + self.unchanged
-
-    def reject(self, index: int, error: RowError) -> None:
-        self.rejected_total += 1
-        if len(self.rejected) < REJECTIONS_LISTED:
-            self.rejected.append(
-                {"index": index, "id": error.sample_id, "code": error.code, "detail": error.detail}
-            )
 
 
 class Checked(NamedTuple):

@@ -8,11 +8,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.api.bulk import BulkBody, bulk_answer
+from app.api.bulk import BulkBody
 from app.api.dependencies import DatasetDep, ServiceDep
 from app.api.event_schemas import EVENTS_BODY, ITEMS_BODY, BulkOut, EventSummary, ForgottenOut
 from app.api.repeats import IdempotencyKey, answered_once
 from app.api.routes.samples import Delimiter
+from app.api.row_bodies import rows_answer
 from app.ingest.event_flags import MOMENTS_A_MINUTE
 from app.ingest.event_rows import event_reader, item_reader
 from app.ingest.event_writing import EventIngest, ItemIngest
@@ -42,7 +43,7 @@ async def post_events(
 
     async def store(chunks: AsyncIterator[bytes]) -> Response:
         bulk = await run_in_threadpool(EventIngest, service.state, service.settings, dataset)
-        return bulk_answer(request, await body.store(chunks, bulk))
+        return rows_answer(request, await body.store(chunks, bulk))
 
     with service.writers.admitted(service.settings.max_writers):
         return await answered_once(request, service.state.answers, dataset, idempotency_key, store)
@@ -62,7 +63,7 @@ async def post_items(
 
     async def store(chunks: AsyncIterator[bytes]) -> Response:
         bulk = ItemIngest(service.state, service.settings, dataset)
-        return bulk_answer(request, await body.store(chunks, bulk))
+        return rows_answer(request, await body.store(chunks, bulk))
 
     with service.writers.admitted(service.settings.max_writers):
         return await answered_once(request, service.state.answers, dataset, idempotency_key, store)

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import msgspec
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.responses import JSONResponse
 
 from app.api.dependencies import Cursor, DatasetDep, Limit, ServiceDep
 from app.api.explanation_schemas import ExplanationOut
 from app.api.leaving import unless_client_leaves
 from app.api.metrics import ROWS_INGESTED
-from app.api.problems import problem_response
 from app.api.repeats import IdempotencyKey, answered_once
-from app.api.row_bodies import JSON, KINDS, json_rows, media_type, packing_of, take_in
+from app.api.row_bodies import JSON, KINDS, json_rows, media_type, packing_of, rows_answer, take_in
 from app.api.schemas import IngestOut, SampleOut, SamplePage
 from app.contracts import Split
 from app.contracts.flags import SampleFlag
-from app.errors import REMEDIES, Invalid, NotFound, UnsupportedMedia
+from app.errors import Invalid, NotFound, UnsupportedMedia
 from app.ingest.columns import Columns
 from app.ingest.formats import RowFormat
+from app.ingest.report import IngestReport
+from app.ingest.rows import row_from_json
 from app.ingest.session import IngestSession
-from app.ingest.writing import Ingest, IngestReport, delete_sample
+from app.ingest.writing import Ingest, delete_sample
 from app.services.datasets import find_sample
 from app.services.explanation import attributed, explain
 from app.services.samples import Filters, SetFilter, describe, list_samples
@@ -131,12 +130,13 @@ async def post_samples(
     async def store(chunks: AsyncIterator[bytes]) -> Response:
         ingest = Ingest(service.state, settings, dataset)
         if kind == JSON:
-            rows = await json_rows(chunks, packing, settings.max_body_bytes)
+            rows = await json_rows(chunks, packing, settings.max_body_bytes, "samples", row_from_json)
             await to_thread.run_sync(ingest.add, rows)
         else:
             form = RowFormat(KINDS[kind], packing, delimiter, columns)
             await take_in(chunks, IngestSession.of(form, ingest, settings))
-        return _answer(request, ingest.report)
+        _count(ingest.report)
+        return rows_answer(request, ingest.report)
 
     with service.writers.admitted(settings.max_writers):
         return await answered_once(request, service.state.answers, dataset, idempotency_key, store)
@@ -202,21 +202,7 @@ def remove_sample(dataset: DatasetDep, service: ServiceDep, sample_id: str) -> N
     delete_sample(service.state, dataset, sample_id)
 
 
-def _answer(request: Request, report: IngestReport) -> Response:
+def _count(report: IngestReport) -> None:
     for outcome in ("created", "updated", "unchanged"):
         ROWS_INGESTED.labels(outcome).inc(getattr(report, outcome))
     ROWS_INGESTED.labels("rejected").inc(report.rejected_total)
-    if not report.received:
-        raise Invalid("empty_request", "the request holds no samples")
-    counts: dict[str, Any] = msgspec.to_builtins(report)
-    if report.stored == 0:
-        return problem_response(
-            request,
-            422,
-            "all_rows_rejected",
-            f"none of the {report.received} rows could be stored; the first: {report.rejected[0]['detail']}",
-            REMEDIES["all_rows_rejected"],
-            report.rejected,
-            counts,
-        )
-    return JSONResponse(counts, 207 if report.rejected_total else 200)

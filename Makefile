@@ -57,8 +57,8 @@ demo: $(VENV)/.demo ## A real scoring job on 2,500 clothing reviews, start to fi
 test: $(VENV)/.test ## All tests (JOBS=1: one after the other)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: bench bench-gradients bench-job bench-store bench-api bench-recovery bench-quality
-bench: bench-gradients bench-job bench-store bench-api bench-recovery ## All benchmarks but bench-quality; docs/benchmarks.md has the figures taken so far
+.PHONY: bench bench-gradients bench-job bench-store bench-api bench-ingest bench-recovery bench-quality
+bench: bench-gradients bench-job bench-store bench-api bench-ingest bench-recovery ## All benchmarks but bench-quality; docs/benchmarks.md has the figures taken so far
 bench-gradients: $(VENV)/.bench ## Per-sample gradient norms against the plain step (ARGS="--quick")
 	$(BIN)/python benchmarks/gradients.py $(ARGS)
 bench-job: $(VENV)/.test ## A whole score job against the same training without scores
@@ -67,6 +67,8 @@ bench-store: $(VENV)/.test ## Memory, writes and look-ups of the score state aga
 	$(BIN)/python benchmarks/score_store.py $(ARGS)
 bench-api: $(VENV)/.test ## The hot routes against an empty FastAPI route and raw Redis (ARGS="--samples 1000000")
 	$(BIN)/python benchmarks/api.py $(ARGS)
+bench-ingest: $(VENV)/.test ## Rows a second of each format against pydantic routes that write nothing (ARGS="--parts memory")
+	$(BIN)/python benchmarks/ingest.py $(ARGS)
 bench-recovery: $(VENV)/.test ## Bytes and time of the archive; how fast verify, backup, rebuild and restore are
 	$(BIN)/python benchmarks/recovery.py $(ARGS)
 bench-quality: $(VENV)/.bench ## Noise found and cores chosen, against cleanlab and others; needs DATA=DIR MODELS=DIR

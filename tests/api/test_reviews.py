@@ -288,7 +288,8 @@ def test_reviewers_and_senders_at_once(full: Api) -> None:
         assert rows[entry.ordinal]["label"][0] in "rs"
 
 
-def test_many_reviews_are_compacted_and_keep_their_order(full: Api) -> None:
+def test_many_reviews_are_compacted_and_keep_their_order(full: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.store.lance_tables.COMPACT_AT_ONCE", 64)
     for turn in range(70):
         give(full, "a", ("correct", "unsure")[turn % 2])
     with full.state.reviews._opened(full.state.datasets.get("d")) as table:

@@ -45,9 +45,12 @@ def test_the_stored_model_ranks_as_reported(bench: Bench, tmp_path: Path) -> Non
     grades = torch.tensor([float(model.config.id2label[i]) for i in range(logits.shape[1])])
     queries = np.unique([row["group"] for row in test], return_inverse=True)[1]
     scores = (logits.softmax(dim=1) @ grades).numpy()
-    found = ranking_metrics(scores, np.array([row["label"] for row in test]), queries)
-    assert found.ndcg[10].mean == pytest.approx(reported["ndcg@10"], abs=1e-6)
-    assert found.average_precision.mean == pytest.approx(reported["map"], abs=1e-6)
+    labels = np.array([row["label"] for row in test])
+    # Scores that differ by rounding alone are in another order on another machine, or in another batch.
+    close = np.round(scores, 5)
+    worst, best = (ranking_metrics(close + sign * 1e-6 * labels, labels, queries) for sign in (-1, 1))
+    assert worst.ndcg[10].mean - 1e-6 <= reported["ndcg@10"] <= best.ndcg[10].mean + 1e-6
+    assert worst.average_precision.mean - 1e-6 <= reported["map"] <= best.average_precision.mean + 1e-6
 
 
 def test_a_killed_job_leaves_the_model_of_an_undisturbed_one(

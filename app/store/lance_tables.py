@@ -9,13 +9,16 @@ import lance
 
 from app.logs import get_logger
 
+FRAGMENT_ROWS = 2**18
+"""Fragments of so many rows are left as they are. Lance's own million costs hundreds of MB to join."""
 COMPACT_AT_FRAGMENTS = 64
-"""By the housekeeper."""
+"""Of fewer rows, by the housekeeper."""
 COMPACT_AT_ONCE = 4 * COMPACT_AT_FRAGMENTS
 """By the writer, who waits for it: nobody else has done so for long."""
 INDEX_CACHE_BYTES = 128 * 2**20
 METADATA_CACHE_BYTES = 64 * 2**20
 """Of a process and kind of table; Lance's own bounds are gigabytes."""
+JOINING: dict[str, Any] = {"target_rows_per_fragment": FRAGMENT_ROWS, "num_threads": 1, "batch_size": 1024}
 log = get_logger(__name__)
 
 
@@ -26,12 +29,16 @@ def open_session() -> Any:
     )
 
 
+def small_fragments(table: lance.LanceDataset) -> list[lance.LanceFragment]:
+    return [fragment for fragment in table.get_fragments() if fragment.physical_rows < FRAGMENT_ROWS]
+
+
 def compact_if_scattered(table: lance.LanceDataset) -> bool:
     """Joins very many small fragments."""
-    if len(table.get_fragments()) < COMPACT_AT_ONCE:
+    if len(small_fragments(table)) < COMPACT_AT_ONCE:
         return False
     try:
-        table.optimize.compact_files()
+        table.optimize.compact_files(**JOINING)
         table.optimize.optimize_indices()
     except OSError as error:  # the housekeeper was at it: what was written is there all the same
         log.warning("a table was not compacted", error=str(error))
@@ -46,7 +53,7 @@ def clean_up(table: lance.LanceDataset, older_than: timedelta) -> None:
 
 def erase_deleted(table: lance.LanceDataset) -> None:
     """Makes deleted rows unreadable: they lie in no file any more, but for those of tagged versions."""
-    table.optimize.compact_files(materialize_deletions=True, materialize_deletions_threshold=0.0)
+    table.optimize.compact_files(**JOINING, materialize_deletions_threshold=0.0)
     table.optimize.optimize_indices()
     clean_up(table, timedelta(0))
 

@@ -15,7 +15,7 @@ from typing import Any, cast
 import lance
 from lance.optimize import Compaction, CompactionOptions, CompactionTask, RewriteResult
 
-from app.store.lance_tables import COMPACT_AT_FRAGMENTS
+from app.store.lance_tables import COMPACT_AT_FRAGMENTS, JOINING, small_fragments
 from app.store.locations import filesystem, join_location
 
 TOMBSTONES = 0.1
@@ -36,10 +36,11 @@ class TableUpkeep:
 
     def compact_if_needed(self) -> bool:
         """Raises OSError: writers were quicker, and it would take too long to hold them up."""
-        fragments = self._open().get_fragments()
+        table = self._open()
+        fragments = table.get_fragments()
         deleted = sum(fragment.num_deletions for fragment in fragments)
         rows = sum(fragment.physical_rows for fragment in fragments)
-        if len(fragments) < COMPACT_AT_FRAGMENTS and deleted <= TOMBSTONES * rows:
+        if len(small_fragments(table)) < COMPACT_AT_FRAGMENTS and deleted <= TOMBSTONES * rows:
             return False
         self._compact(TOMBSTONES, patience_bytes=PATIENCE_BYTES)
         return True
@@ -56,7 +57,9 @@ class TableUpkeep:
 
     def _compact(self, threshold: float, *, patience_bytes: int | None) -> None:
         """patience_bytes: how much may be rewritten while writers wait; None: any."""
-        options: CompactionOptions = {"materialize_deletions_threshold": threshold, "num_threads": 1}
+        options: CompactionOptions = cast(
+            "CompactionOptions", {**JOINING, "materialize_deletions_threshold": threshold}
+        )
         table = self._open()
         for task in Compaction.plan(table, options).tasks:
             if self._done_beside_writers(table, task):

@@ -15,8 +15,8 @@ COMPACT_AT_FRAGMENTS = 64
 """Of fewer rows, by the housekeeper."""
 COMPACT_AT_ONCE = 4 * COMPACT_AT_FRAGMENTS
 """By the writer, who waits for it: nobody else has done so for long."""
-INDEX_CACHE_BYTES = 128 * 2**20
-METADATA_CACHE_BYTES = 64 * 2**20
+INDEX_CACHE_BYTES = 64 * 2**20
+METADATA_CACHE_BYTES = 32 * 2**20
 """Of a process and kind of table; Lance's own bounds are gigabytes."""
 JOINING: dict[str, Any] = {"target_rows_per_fragment": FRAGMENT_ROWS, "num_threads": 1, "batch_size": 1024}
 log = get_logger(__name__)

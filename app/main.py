@@ -122,7 +122,7 @@ async def _keep_house(service: Service) -> None:
             await to_thread.run_sync(housekeeper.round, abandon_on_cancel=True)
         except TRANSIENT as error:
             log.warning("redis does not answer, housekeeping waits", error=str(error))
-        except Exception:
+        except Exception:  # what one dataset's files do to a round must not end all that follow
             log.exception("a round of housekeeping failed")
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from app.contracts import Dataset, Progress
 from app.contracts.params import FittingPeftParams, TrainingParams
 from app.errors import Conflict, NotFound
+from app.ingest.writing import Checked, Ingest, Outcome
 from app.logs import get_logger
 from app.settings import Settings
 from app.store.artifacts import ArtifactStore
@@ -49,6 +50,14 @@ class Ground:
         if dataset is None:
             raise NotFound("unknown_dataset", "the dataset was deleted while the job waited")
         return dataset
+
+    def store(self, dataset: Dataset, batch: Sequence[Checked]) -> Outcome:
+        """Stores one batch of samples; waits for room, and for its turn."""
+
+        def write() -> Outcome:  # by a new one each time: it refuses what it was given before
+            return Ingest(self.state, self.settings, dataset).store(batch)
+
+        return self.when_free(lambda: when_there_is_room(self.lease, write))
 
     def when_free(self, write: Callable[[], T]) -> T:
         """Writes to the dataset; waits while another process writes to it, or died while it did.

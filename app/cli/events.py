@@ -121,12 +121,13 @@ def _put_dataset(client: Client, dataset: str, task: TaskName | None) -> None:
 def _send(
     client: Client, what: str, path: Path, dataset: str, task: TaskName | None, columns: list[str]
 ) -> int:
-    from app.cli.pieces import PieceFile, progress
+    from app.cli.opened import sending_progress
+    from app.cli.pieces import PieceFile
 
     counts = dict.fromkeys(("received", "created", "updated", "unchanged", "rejected_total"), 0)
     masked: dict[str, int] = {}
     rejected: list[tuple[int, str]] = []
-    with PieceFile(path) as file, progress(file) as advance:
+    with PieceFile(path) as file, sending_progress(file) as advance:
         for piece in file.pieces():
             if not counts["received"]:  # not before the file has shown that it can be read
                 _put_dataset(client, dataset, task)

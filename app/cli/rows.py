@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, cast
 
 from app.cli import row_formats
-from app.errors import GradSiftError, Malformed
+from app.cli.opened import OpenedFile
+from app.errors import Malformed
 
 PACKED = {".gz": "gzip", ".zst": "zstd"}
 FORMATS = {
@@ -57,7 +57,7 @@ class FileRow(NamedTuple):
 
 
 @dataclass
-class SampleFile:
+class SampleFile(OpenedFile):
     """A file that is read as a stream, in constant memory.
 
     Raises:
@@ -65,32 +65,16 @@ class SampleFile:
         Malformed: `invalid_csv` or `missing_column`, with the line.
     """
 
-    path: Path
     columns: Columns
     graded: bool = False
     """Labels of a CSV are numbers (relevance grades)."""
 
-    def __enter__(self) -> Self:
-        try:
-            self._raw: IO[bytes] = self.path.open("rb")
-        except OSError as error:
-            raise self._unreadable(error) from error
-        status = self.path.stat()
-        self.size, self.changed_ns = status.st_size, status.st_mtime_ns
+    def __post_init__(self) -> None:
         self._share: float | None = None
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._raw.close()
 
     @property
     def share_read(self) -> float:
-        """How far the file has been read, from 0 to 1."""
-        if self._share is not None:
-            return self._share
-        return self._raw.tell() / self.size if self.size else 1.0
+        return super().share_read if self._share is None else self._share
 
     def rows(self) -> Iterator[FileRow]:
         try:
@@ -99,7 +83,7 @@ class SampleFile:
                     yield self._row(number, found)
             self._share = 1.0
         except (UnicodeDecodeError, OSError, EOFError) as error:
-            raise self._unreadable(error) from error
+            raise self.unreadable(error) from error
 
     def _found(self, opened: ExitStack) -> Iterator[tuple[int, row_formats.Found]]:
         packed = PACKED.get(self.path.suffix)
@@ -157,14 +141,6 @@ class SampleFile:
                 f"{self.path} has no column {' and no column '.join(map(repr, missing))}",
                 remedy=f"Its columns are: {', '.join(header) or 'none'}.",
             )
-
-    def _unreadable(self, error: Exception) -> GradSiftError:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        return GradSiftError(
-            "unreadable_file",
-            f"cannot read {self.path}: {reason}",
-            remedy="Name a Parquet file, or CSV or NDJSON in UTF-8, plain or packed (.gz, .zst).",
-        )
 
 
 def _guessed(head: bytes) -> str:

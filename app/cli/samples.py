@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from itertools import chain, islice
 from pathlib import Path
@@ -17,8 +16,6 @@ from app.cli.outcome import FAILED, INTERRUPTED, PARTLY, SUCCEEDED, note
 from app.errors import GradSiftError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from app.cli.rows import FileRow, SampleFile
     from app.cli.submit_state import Sent, SubmitState
     from app.client import Client
@@ -134,7 +131,9 @@ def _send_rest(
     sent: Sent,
     state: SubmitState,
 ) -> None:
-    with _progress(samples) as advance:
+    from app.cli.opened import sending_progress
+
+    with sending_progress(samples) as advance:
         for batch in _batches(islice(rows, sent.rows, None)):
             good = [row for row in batch if row.problem is None]
             answer = client.send_samples(dataset, (row.fields for row in good)) if good else {}
@@ -185,21 +184,3 @@ def _batches(rows: Iterator[FileRow]) -> Iterator[list[FileRow]]:
             batch, chars = [], 0
     if batch:
         yield batch
-
-
-@contextmanager
-def _progress(samples: SampleFile) -> Iterator[Callable[[int], None]]:
-    """A bar over the file, in a terminal; gives the function that moves it on."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("sending"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}% {task.fields[rows]:,} rows"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("", total=1.0, rows=0)
-        yield lambda rows: progress.update(bar, completed=samples.share_read, rows=rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -21,7 +22,7 @@ from app.errors import Forbidden, Unavailable
 from app.services.datasets import put_dataset
 from app.services.jobs import cancel_job
 from tests.workers.conftest import Bench
-from workers.importing import storing
+from workers.ground import Ground
 from workers.runner import run_claimed
 
 LINES = [
@@ -186,11 +187,20 @@ class TestWrong:
         assert f"{len(stored(bench))} rows were stored before, and stay" in job.error.detail
         assert 0 < len(stored(bench)) < 250
 
-    def test_a_file_without_permission(self, bench: Bench, imports: Path) -> None:
-        if os.geteuid() == 0:
-            pytest.skip("root may read everything")
+    def test_a_file_without_permission(
+        self, bench: Bench, imports: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         (imports / "mine.csv").write_bytes(csv(LINES))
         (imports / "mine.csv").chmod(0)
+        if os.geteuid() == 0:  # who may read everything, and is refused as others are
+            opened = os.open
+
+            def refused(path: Any, *given: Any, **more: Any) -> int:
+                if str(path).endswith("mine.csv"):
+                    raise PermissionError(errno.EACCES, "Permission denied", str(path))
+                return opened(path, *given, **more)
+
+            monkeypatch.setattr("workers.importing.sources.os.open", refused)
         job = run(bench, "mine.csv")
         assert job.error is not None
         assert job.error.code == "import_unreadable"
@@ -371,9 +381,9 @@ class Killed(BaseException):
 
 def at_each_batch(monkeypatch: pytest.MonkeyPatch, do: Callable[[int], None], *, after: bool = True) -> None:
     """Calls `do` with the number of the batch, from 1, before or after it is stored."""
-    store, number = storing.BatchStorer._stored, 0
+    store, number = Ground.store, 0
 
-    def watched(self: storing.BatchStorer, *arguments: Any) -> Any:
+    def watched(self: Ground, *arguments: Any) -> Any:
         nonlocal number
         number += 1
         if not after:
@@ -383,7 +393,7 @@ def at_each_batch(monkeypatch: pytest.MonkeyPatch, do: Callable[[int], None], *,
             do(number)
         return answer
 
-    monkeypatch.setattr(storing.BatchStorer, "_stored", watched)
+    monkeypatch.setattr(Ground, "store", watched)
 
 
 @pytest.mark.parametrize("after", [False, True])

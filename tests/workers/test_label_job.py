@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -168,13 +169,14 @@ def test_cancel_takes_effect_between_two_writes(bench: Bench, monkeypatch: pytes
     monkeypatch.setattr(pipeline, "ROWS_A_WRITE", 5)
     monkeypatch.setattr("workers.lease.ASK_AGAIN_SECONDS", 0.0)
     job = bench.queue(kind=JobKind.LABEL)
-    store = pipeline.Ingest.add
+    store = pipeline.Ingest.store
 
-    def cancelling(ingest: pipeline.Ingest, rows: Any) -> None:
-        store(ingest, rows)
+    def cancelling(ingest: pipeline.Ingest, batch: Any) -> Any:
+        outcome = store(ingest, batch)
         cancel_job(bench.state, bench.settings, job.id)
+        return outcome
 
-    monkeypatch.setattr(pipeline.Ingest, "add", cancelling)
+    monkeypatch.setattr(pipeline.Ingest, "store", cancelling)
     run_claimed(bench.state, bench.settings, bench.claim())
     assert bench.state.jobs.get(job.id).state is JobState.CANCELLED
     assert len(samples(bench, dataset)) == 5
@@ -228,3 +230,16 @@ def test_events_that_make_no_sample(bench: Bench) -> None:
     job = bench.run(kind=JobKind.LABEL)
     assert job.error is not None
     assert job.error.code == "no_labelled_events"
+
+
+def test_it_waits_for_a_writer_who_takes_long(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.store.datasets.LOCK_WAIT_SECONDS", 0.05)
+    dataset = dataset_of(bench, some_events())
+    job = bench.queue(kind=JobKind.LABEL)
+    claim = bench.claim()
+    with ThreadPoolExecutor(1) as pool:
+        with bench.state.datasets.writing(dataset):
+            running = pool.submit(run_claimed, bench.state, bench.settings, claim)
+            time.sleep(0.5)
+        running.result()
+    assert bench.state.jobs.get(job.id).state is JobState.SUCCEEDED

@@ -39,7 +39,7 @@ class ImportJob(Ground):
         super().__init__(state, settings, lease)
         self.params = ImportParams.model_validate(self.claim.job.params)
         self._positions = Positions(self.artifacts, self.claim.token)
-        self._storer = BatchStorer(state, settings, lease)
+        self._storer = BatchStorer(self)
         self._position = Position()
         self._pace = _Pace()
 

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from app.contracts import Dataset
-from app.errors import Conflict
-from app.ingest.rows import RowError
-from app.ingest.writing import Checked, Ingest, Outcome
-from app.settings import Settings
-from app.store.state import State
+from app.ingest.writing import Checked, Ingest
+from workers.ground import Ground
 from workers.importing.decoding import Decoded
 from workers.importing.position import Content, Position, Rejection
-from workers.lease import JobLease
-from workers.score.room import when_there_is_room
 
-BUSY_SECONDS = 1.0
 CHECKED_AT_ONCE = 500
 
 
@@ -25,10 +18,8 @@ class BatchStorer:
     """Between two batches nothing is remembered, so that memory does not grow with what is imported. An id
     that comes again replaces the row before, as it does when it is sent in a later request."""
 
-    def __init__(self, state: State, settings: Settings, lease: JobLease) -> None:
-        self._state = state
-        self._settings = settings
-        self._lease = lease
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
 
     def store(
         self,
@@ -42,11 +33,11 @@ class BatchStorer:
 
         save: makes the position before them durable.
         """
-        ingest = Ingest(self._state, self._settings, dataset)
+        ingest = Ingest(self._ground.state, self._ground.settings, dataset)
         checked = []
         for number, decode in enumerate(rows):
             if number % CHECKED_AT_ONCE == 0:
-                self._lease.check()
+                self._ground.lease.check()
             one = ingest.check(decode)
             if one is not None:
                 checked.append(one)
@@ -61,7 +52,7 @@ class BatchStorer:
         counts.rejected_total += ingest.report.rejected_total
         held = dict(before)
         for wave in _waves(checked):
-            refused = self._stored(dataset, wave)
+            refused = self._ground.store(dataset, wave).rejected
             wrong += [
                 Rejection(file, position.row + at + 1, error.sample_id, error.code, error.detail)
                 for at, error in refused
@@ -75,24 +66,9 @@ class BatchStorer:
                     held[one.row.id] = content
         return position.after_batch(len(rows), counts, sorted(wrong, key=lambda one: one.row))
 
-    def _stored(self, dataset: Dataset, wave: Sequence[Checked]) -> list[tuple[int, RowError]]:
-        """Rows that could not be stored, by their place in the batch. Waits for room, and for its turn."""
-
-        def write() -> Outcome:
-            return Ingest(self._state, self._settings, dataset).store(wave)
-
-        while True:
-            self._lease.check()
-            try:
-                return when_there_is_room(self._lease, write).rejected
-            except Conflict as error:
-                if error.code != "dataset_busy":
-                    raise
-            time.sleep(BUSY_SECONDS)
-
     def _contents(self, dataset: Dataset, checked: Sequence[Checked]) -> dict[str, Content]:
         ids = list(dict.fromkeys(one.row.id for one in checked))
-        entries = self._state.ids.entries(dataset, ids)
+        entries = self._ground.state.ids.entries(dataset, ids)
         return {
             sample_id: None if entry is None or not entry.stored else (entry.content, entry.attributes)
             for sample_id, entry in zip(ids, entries, strict=True)

@@ -40,7 +40,7 @@ class LabelJob:
         ground, params = self._ground, self._params
         dataset = ground.dataset()
         ground.phase("reading")
-        forget_old_events(ground.state, dataset)
+        ground.when_free(lambda: forget_old_events(ground.state, dataset))
         log, texts, stored = self._read(dataset)
         clean = cleaned(log, drop_bots=params.drop_bots, moments_a_minute=params.max_events_per_minute)
         ground.phase("labelling")
@@ -52,8 +52,12 @@ class LabelJob:
     def _read(self, dataset: Dataset) -> tuple[Any, dict[str, str], int]:
         """Events and texts at the versions that every attempt reads."""
         state, job_id = self._ground.state, self._ground.claim.job.id
-        with state.datasets.writing(dataset):  # whoever deletes a user's events looks for jobs that read them
-            versions = state.events.pin(dataset, job_id)
+
+        def pin() -> dict[str, int]:
+            with state.datasets.writing(dataset):  # whoever deletes a user's events looks for who reads them
+                return state.events.pin(dataset, job_id)
+
+        versions = self._ground.when_free(pin)
         # By its files the job is found when it has ended, and the versions are let go.
         self._ground.artifacts.write("events.json", json.dumps(versions).encode())
         table = state.events.log.read(dataset, COLUMNS, version=versions["events"])
@@ -81,7 +85,8 @@ class LabelJob:
         present = state.samples.ids_that_begin(dataset, EVENT_SAMPLES)
         left = [one for one in present if MADE_OF_EVENTS.fullmatch(one) and one not in wanted]
         check = self._ground.lease.check
-        return counts, delete_samples(state, dataset, left, between=lambda _: check())
+        self._ground.when_free(lambda: delete_samples(state, dataset, left, between=lambda _: check()))
+        return counts, len(left)
 
     def _store(self, dataset: Dataset, samples: Samples) -> dict[str, int]:
         ground, total = self._ground, len(samples)
@@ -92,7 +97,8 @@ class LabelJob:
             rows = samples.rows(
                 at, at + ROWS_A_WRITE, dataset.task, self._params, ground.settings.max_text_chars
             )
-            ingest.add([partial(_itself, row) for row in rows])
+            checked = [one for row in rows if (one := ingest.check(partial(_itself, row))) is not None]
+            ingest.note(ground.store(dataset, checked))
         report = ingest.report
         if report.rejected_total:
             first = report.rejected[0]

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.api.bulk import BulkBody
-from app.api.dependencies import DatasetDep, ServiceDep
+from app.api.bulk import Bulk, BulkBody
+from app.api.dependencies import DatasetDep, Service, ServiceDep
 from app.api.event_schemas import EVENTS_BODY, ITEMS_BODY, BulkOut, EventSummary, ForgottenOut
 from app.api.repeats import IdempotencyKey, answered_once
 from app.api.routes.samples import Delimiter
 from app.api.row_bodies import rows_answer
+from app.contracts import Dataset
 from app.ingest.event_flags import MOMENTS_A_MINUTE
 from app.ingest.event_rows import event_reader, item_reader
 from app.ingest.event_writing import EventIngest, ItemIngest
 from app.services import events as use
+from app.settings import Settings
+from app.store.state import State
 
 router = APIRouter(prefix="/v1/datasets/{dataset}", tags=["events"])
 Columns = Annotated[
@@ -40,13 +43,7 @@ async def post_events(
 ) -> Response:
     """Stores what users did. An event that is there already changes nothing. Durable when answered."""
     body = BulkBody.of(request, service.settings, "events", event_reader(column or ()), delimiter)
-
-    async def store(chunks: AsyncIterator[bytes]) -> Response:
-        bulk = await run_in_threadpool(EventIngest, service.state, service.settings, dataset)
-        return rows_answer(request, await body.store(chunks, bulk))
-
-    with service.writers.admitted(service.settings.max_writers):
-        return await answered_once(request, service.state.answers, dataset, idempotency_key, store)
+    return await _taken_in(request, service, dataset, body, EventIngest, idempotency_key)
 
 
 @router.post("/items", response_model=BulkOut, responses=_SOME_REJECTED, openapi_extra=ITEMS_BODY)
@@ -60,9 +57,19 @@ async def post_items(
 ) -> Response:
     """Stores the catalogue's texts by item, in the place of those that came with events."""
     body = BulkBody.of(request, service.settings, "items", item_reader(column or ()), delimiter)
+    return await _taken_in(request, service, dataset, body, ItemIngest, idempotency_key)
 
+
+async def _taken_in(
+    request: Request,
+    service: Service,
+    dataset: Dataset,
+    body: BulkBody,
+    ingest: Callable[[State, Settings, Dataset], Bulk],
+    idempotency_key: str | None,
+) -> Response:
     async def store(chunks: AsyncIterator[bytes]) -> Response:
-        bulk = ItemIngest(service.state, service.settings, dataset)
+        bulk = await run_in_threadpool(ingest, service.state, service.settings, dataset)
         return rows_answer(request, await body.store(chunks, bulk))
 
     with service.writers.admitted(service.settings.max_writers):

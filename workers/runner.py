@@ -53,7 +53,8 @@ def run_waiting_jobs(settings: Settings, worker: str) -> None:
     state = open_state(settings, outage_seconds=settings.redis_outage_seconds, waits_for_room=True)
     try:
         while (claim := _claim(state, settings, worker)) is not None:
-            with log_context(job_id=claim.job.id, dataset=claim.job.dataset):
+            origin = {"request_id": claim.origin.request_id} if claim.origin.request_id else {}
+            with log_context(job_id=claim.job.id, dataset=claim.job.dataset, **origin):
                 if not run_claimed(state, settings, claim):
                     return
     finally:

@@ -10,9 +10,16 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.problems import problem_response
+from app.contracts.access import ANYBODY, PRINCIPAL, Principal
 from app.errors import REMEDIES
 
 PROTECTED = "/v1"
+OF_THE_SETTINGS = Principal(key_id="settings", name="a key of the settings")
+
+
+def principal_of(request: Request) -> Principal:
+    principal: Principal = request.scope[PRINCIPAL]
+    return principal
 
 
 class KeyCheck:
@@ -20,11 +27,13 @@ class KeyCheck:
 
     def __init__(self, app: ASGIApp, keys: tuple[str, ...]) -> None:
         self._app = app
+        self._principal = OF_THE_SETTINGS if keys else ANYBODY
         self._keys = tuple(key.encode() for key in keys)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         protected = bool(self._keys) and (scope["path"] + "/").startswith(f"{PROTECTED}/")
         if not protected or self._known(Request(scope)):
+            scope[PRINCIPAL] = self._principal
             await self._app(scope, receive, send)
             return
         code = "unauthorized"

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from app.contracts.access import JobOrigin
 from app.contracts.base import Record, Timestamp
 from app.contracts.dataset_settings import DatasetSettings
 
@@ -177,3 +178,4 @@ class Claim(Record):
     dataset_uid: str
     token: int
     worker: str
+    origin: JobOrigin = JobOrigin()

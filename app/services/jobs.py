@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from app.contracts import Dataset, Job, JobKind, JobState, Task
+from app.contracts.access import JobOrigin
 from app.contracts.expressions import of_version, read_set_expression
 from app.contracts.params import CompareParams, FittingParams, ImportParams, JobParams, TrainParams
 from app.errors import Conflict, Invalid
@@ -38,7 +39,7 @@ def create_job(
     kind: JobKind,
     model: str | None,
     params: JobParams,
-    webhook: str | None,
+    origin: JobOrigin,
     idempotency_key: str | None,
 ) -> tuple[Job, bool]:
     """The job, and whether this call made it.
@@ -49,7 +50,7 @@ def create_job(
         Conflict: the Idempotency-Key belongs to another request; the job would replace splits in use; flags
             are to exclude samples, but there are none.
     """
-    if webhook is not None:
+    if origin.webhook is not None:
         raise Invalid("webhook_unavailable", "this version of the service calls no webhooks")
     dataset = state.datasets.get(dataset_name)
     used = _checked_model(model, kind, settings)
@@ -68,7 +69,7 @@ def create_job(
     shown = _with_version(state, dataset, params).model_dump(mode="json")
     key = None if idempotency_key is None else (idempotency_key, request)
     job_id = new_job_id()
-    job, created = state.durably(lambda: state.jobs.create(dataset, kind, used, shown, key, job_id))
+    job, created = state.durably(lambda: state.jobs.create(dataset, kind, used, shown, key, job_id, origin))
     if created:
         state.archive.save_job(job.id)
         hint()

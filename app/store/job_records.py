@@ -9,6 +9,7 @@ from typing import Any, cast
 import redis
 
 from app.contracts import Job, JobKind, JobState
+from app.contracts.access import JobOrigin
 from app.errors import NotFound
 from app.store.keys import Keys
 
@@ -30,6 +31,11 @@ class JobRecords:
     def dataset_uid(self, job_id: str) -> str:
         """Which dataset the job belongs to; another one may have taken its name since."""
         return cast("bytes", self._client.hget(self._keys.record(job_id), "uid")).decode()
+
+    def origin(self, job_id: str) -> JobOrigin:
+        """Of the request that sent it; empty for a job of before records kept it."""
+        raw = cast("bytes | None", self._client.hget(self._keys.record(job_id), "origin"))
+        return JobOrigin() if raw is None else JobOrigin.model_validate_json(raw)
 
     def ids_before(self, bound: float | None, limit: int) -> list[tuple[str, float]]:
         """Job ids and their places in time, newest first, strictly older than `bound`."""

@@ -13,6 +13,7 @@ from typing import Any, Literal, cast
 import redis
 
 from app.contracts import Claim, Dataset, Job, JobError, JobKind, JobState, Progress, now
+from app.contracts.access import JobOrigin
 from app.errors import REMEDIES, Conflict, NotFound, StaleWorker
 from app.store.job_records import JobRecords
 from app.store.keys import Keys
@@ -41,12 +42,14 @@ class JobStore(JobRecords):
         params: Mapping[str, Any],
         idempotency: tuple[str, str] | None = None,
         job_id: str | None = None,
+        origin: JobOrigin | None = None,
     ) -> tuple[Job, bool]:
         """Records and queues a job; answers it and whether this call made it.
 
         Args:
             idempotency: the client's Idempotency-Key, and the request that it stands for.
             job_id: of `new_job_id`; to create the same job again changes nothing.
+            origin: of the request that sends it.
 
         Raises:
             Conflict: the key was used for another request.
@@ -67,6 +70,8 @@ class JobStore(JobRecords):
             "created_us": str(micros),
             "params": json.dumps(params),
         }
+        if origin is not None:
+            fields["origin"] = origin.model_dump_json(exclude_defaults=True)
         key, digest = ("", "")
         if idempotency is not None:
             key = self._all_keys.jobs.idempotency(hashlib.sha256(idempotency[0].encode()).hexdigest())
@@ -121,7 +126,11 @@ class JobStore(JobRecords):
             return None
         job_id, token = (part.decode() for part in cast("list[bytes]", answer))
         return Claim(
-            job=self.get(job_id), dataset_uid=self.dataset_uid(job_id), token=int(token), worker=worker
+            job=self.get(job_id),
+            dataset_uid=self.dataset_uid(job_id),
+            token=int(token),
+            worker=worker,
+            origin=self.origin(job_id),
         )
 
     def renew(self, claim: Claim, lease_seconds: float, progress: Progress | None) -> Word:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from app.contracts import JobKind, now
+from app.contracts.access import JobOrigin
 from app.contracts.params import LabelParams
 from app.ingest.event_retention import look_after_events
 from app.services.jobs import create_job
@@ -259,7 +260,7 @@ def test_old_events_go_and_those_of_a_dropped_dataset(api: Api, tmp_path: Path) 
         kind=JobKind.LABEL,
         model=None,
         params=LabelParams(),
-        webhook=None,
+        origin=JobOrigin(),
         idempotency_key=None,
     )
     assert api.http.delete("/v1/datasets/d").status_code == 204

@@ -514,3 +514,15 @@ def test_lists_that_make_no_sense(ready: Api, params: dict[str, Any]) -> None:
 )
 def test_broken_cursors(ready: Api, cursor: str) -> None:
     assert code(listed(ready, cursor=cursor), 422) == "invalid_cursor"
+
+
+def test_a_jobs_record_says_which_request_sent_it(serve: Callable[..., Api]) -> None:
+    api = serve(api_keys=("a-key-for-tests",), headers={"Authorization": "Bearer a-key-for-tests"})
+    api.put()
+    api.post(*({"id": str(i), "text": "t", "label": i % 2} for i in range(4)))
+    body = {"dataset": "d", "kind": "score"}
+    answer = api.http.post("/v1/jobs", json=body, headers={"X-Request-ID": "of-the-client"})
+    claim = api.state.jobs.claim("w", 5.0)
+    assert claim is not None
+    assert claim.job.id == answer.json()["id"]
+    assert (claim.origin.request_id, claim.origin.key_id) == ("of-the-client", "settings")

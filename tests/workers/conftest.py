@@ -14,6 +14,7 @@ import torch
 
 from app.api.job_schemas import PARAMS
 from app.contracts import Claim, Dataset, Job, JobKind, Task
+from app.contracts.access import JobOrigin
 from app.ingest.rows import row_from_json
 from app.ingest.writing import Ingest
 from app.services.datasets import put_dataset
@@ -105,7 +106,7 @@ class Bench:
             kind=kind,
             model=self.model if kind.trains else None,
             params=PARAMS[kind].model_validate(FAST | params if kind.trains else params),
-            webhook=None,
+            origin=JobOrigin(),
             idempotency_key=None,
         )
         return job

@@ -8,13 +8,16 @@ from urllib.parse import quote
 
 import anyio
 from anyio import to_thread
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import HTMLResponse, StreamingResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
+from app.api.context import request_id_of
 from app.api.dependencies import Cursor, Limit, ServiceDep
 from app.api.job_schemas import JobFileOut, JobFiles, JobIn, JobOut, JobPage
+from app.api.keys import principal_of
 from app.contracts import Job, JobState
+from app.contracts.access import JobOrigin
 from app.services import jobs as use
 from app.services.job_files import job_files, job_report, open_job_file
 
@@ -27,6 +30,7 @@ _JSON = {"application/json": {"schema": {"type": "object"}}}
 def post_job(
     body: JobIn,
     service: ServiceDep,
+    request: Request,
     response: Response,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
 ) -> JobOut:
@@ -39,7 +43,7 @@ def post_job(
         kind=body.kind,
         model=body.model,
         params=body.params,
-        webhook=body.webhook,
+        origin=_origin(request, body.webhook),
         idempotency_key=idempotency_key,
     )
     response.headers["Location"] = f"/v1/jobs/{job.id}"
@@ -102,6 +106,11 @@ def get_report_page(service: ServiceDep, job_id: str) -> HTMLResponse:
 def cancel_job(service: ServiceDep, job_id: str) -> JobOut:
     """Asks the job to stop; it does within one training step."""
     return _shown(use.cancel_job(service.state, service.settings, job_id))
+
+
+def _origin(request: Request, webhook: str | None) -> JobOrigin:
+    caller = principal_of(request)
+    return JobOrigin(request_id=request_id_of(request), key_id=caller.key_id, webhook=webhook)
 
 
 def _existing(service: ServiceDep, job_id: str) -> Job:

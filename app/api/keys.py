@@ -96,7 +96,7 @@ def _sent_key(scope: Scope) -> bytes:
     scheme, _, given = bearers[0].partition(b" ") if bearers else (b"", b"", b"")
     if scheme.lower() != b"bearer":
         given = named[0] if named else b""
-    return bytes(given.strip())
+    return bytes(given.strip(b" \t"))
 
 
 async def documented_key(

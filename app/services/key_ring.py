@@ -96,13 +96,14 @@ class KeyRing:
         """
         if principal is self._of_settings:
             return True
-        await self._know()
+        await self._know(patient=True)
         if principal is ANYBODY:
             return not self._locked
         key = self._stored.get(principal.key_id.encode())
         return key is not None and key.live
 
-    async def _know(self) -> None:
+    async def _know(self, *, patient: bool = False) -> None:
+        """`patient`: waits for whatever can be learned now."""
         now = time.monotonic()
         age = now - self._learned_at
         if age < REFRESH_SECONDS:
@@ -112,7 +113,7 @@ class KeyRing:
             self._tried_at = now
             self._learning = asyncio.create_task(self._learn())
             under_way = True
-        if under_way and self._learning is not None and age >= STALE_SECONDS:
+        if under_way and self._learning is not None and (patient or age >= STALE_SECONDS):
             patience = FIRST_PATIENCE_SECONDS if age == inf else PATIENCE_SECONDS
             await asyncio.wait((self._learning,), timeout=patience)
         if time.monotonic() - self._learned_at > HONOURED_SECONDS:
@@ -142,7 +143,7 @@ class KeyRing:
 
 
 def _read(key_id: bytes, record: bytes) -> ApiKey | None:
-    """The key, unless it is revoked. A record that is damaged opens nothing; `gradsift verify` tells of it."""
+    """The key, unless it is revoked. A damaged record opens nothing; `gradsift verify` tells of it."""
     try:
         key = ApiKey.model_validate_json(record)
     except ValidationError:

@@ -12,28 +12,15 @@ from app.contracts import now
 from app.contracts.access import NO_LIMITS, KeyLimits, KeyScope
 from app.contracts.api_keys import KEY_SHAPE, NO_SECRET, SecretHash, new_key
 from app.errors import Damaged, Invalid, NotFound
-from app.services.api_keys import create_key, list_keys, revoke_key
+from app.services.api_keys import list_keys, revoke_key
 from app.services.backup import backup
 from app.services.rebuild import rebuild
 from app.services.restore import restore
 from app.services.verify import Finding, verify
 from app.settings import Settings
 from app.store.state import State, open_state
+from tests.keys import make_key
 from tests.recovery.keyspace import everything, lose_redis
-
-
-def make(state: State, name: str = "ranking", **given: object) -> tuple[str, str]:
-    """Id of a new key, and the key."""
-    values: dict[str, object] = {
-        "scopes": [KeyScope.READ],
-        "datasets": ["*"],
-        "rate": None,
-        "concurrent": None,
-        "queued_jobs": None,
-        "expires_days": None,
-    }
-    stored, key = create_key(state, name, **(values | given))  # type: ignore[arg-type]
-    return stored.id, key
 
 
 def findings(state: State) -> list[Finding]:
@@ -45,7 +32,7 @@ def silent(what: str, done: int = 0, total: int = 0) -> None:
 
 
 def test_only_salt_and_hash_are_kept(state: State, tmp_path: Path) -> None:
-    key_id, key = make(state)
+    key_id, key = make_key(state)
     parts = KEY_SHAPE.fullmatch(key.encode())
     assert parts is not None
     assert parts[1].decode() == key_id
@@ -75,7 +62,7 @@ def test_no_two_keys_have_anything_in_common() -> None:
 
 
 def test_what_a_key_says_is_kept_as_it_was_given(state: State) -> None:
-    key_id, _ = make(
+    key_id, _ = make_key(
         state,
         " search team ",
         scopes=[KeyScope.JOBS, KeyScope.READ, KeyScope.READ],
@@ -123,14 +110,14 @@ def test_what_a_key_says_is_kept_as_it_was_given(state: State) -> None:
 )
 def test_what_is_no_key(state: State, given: dict[str, object]) -> None:
     with pytest.raises(Invalid) as refused:
-        make(state, **({"name": "x"} | given))  # type: ignore[arg-type]
+        make_key(state, **({"name": "x"} | given))  # type: ignore[arg-type]
     assert refused.value.code == "invalid_key"
     assert not state.api_keys.held()
     assert not state.key_archive.any()
 
 
 def test_revoking(state: State) -> None:
-    key_id, _ = make(state)
+    key_id, _ = make_key(state)
     first = revoke_key(state, key_id)
     assert first.revoked_at is not None
     assert revoke_key(state, key_id) == first, "the time of the first revocation stays"
@@ -142,8 +129,8 @@ def test_revoking(state: State) -> None:
 
 
 def test_keys_outlive_redis(state: State) -> None:
-    kept, _ = make(state)
-    gone, _ = make(state)
+    kept, _ = make_key(state)
+    gone, _ = make_key(state)
     revoke_key(state, gone)
     before = state.api_keys.held()
     assert findings(state) == []
@@ -158,7 +145,7 @@ def test_keys_outlive_redis(state: State) -> None:
 def test_a_rebuild_never_brings_a_revoked_key_to_life(state: State) -> None:
     """Whichever of the two places the revocation has reached."""
     for place in ("archive", "redis"):
-        key_id, _ = make(state)
+        key_id, _ = make_key(state)
         live = state.api_keys.held()[key_id]
         dead = live.model_copy(update={"revoked_at": now()})
         state.key_archive.save(dead if place == "archive" else live)
@@ -168,15 +155,15 @@ def test_a_rebuild_never_brings_a_revoked_key_to_life(state: State) -> None:
 
 
 def test_a_key_that_only_the_archive_knows_can_be_revoked(state: State) -> None:
-    key_id, _ = make(state)
+    key_id, _ = make_key(state)
     lose_redis(state)
     revoke_key(state, key_id)
     assert state.api_keys.held()[key_id].revoked_at is not None
 
 
 def test_backup_and_restore(settings: Settings, state: State, tmp_path: Path) -> None:
-    live, _ = make(state)
-    dead, _ = make(state)
+    make_key(state)
+    dead, _ = make_key(state)
     revoke_key(state, dead)
     before = state.api_keys.held()
     backup(state, str(tmp_path / "backup"), silent)
@@ -196,7 +183,7 @@ def test_backup_and_restore(settings: Settings, state: State, tmp_path: Path) ->
 
 
 def test_verify_tells_of_keys_that_are_not_as_they_were_made(state: State, tmp_path: Path) -> None:
-    key_id, _ = make(state)
+    key_id, _ = make_key(state)
     held = state.api_keys.held()[key_id]
     state.api_keys.put(held.model_copy(update={"scopes": tuple(KeyScope)}))
     assert [found.check for found in findings(state)] == ["api_keys"]

@@ -40,14 +40,18 @@ def _pattern(template: str) -> re.Pattern[str]:
     )
 
 
+_WHOLE = {(method, path): scope for method, path, scope in OPENED_BY if "{" not in path}
 _BY_METHOD: dict[str, list[tuple[re.Pattern[str], KeyScope | None]]] = {}
 for _method, _template, _scope in OPENED_BY:
-    _BY_METHOD.setdefault(_method, []).append((_pattern(_template), _scope))
+    if "{" in _template:
+        _BY_METHOD.setdefault(_method, []).append((_pattern(_template), _scope))
 
 
 def opened_by(method: str, path: str) -> tuple[KeyScope | None, bool]:
     """The scope that a request needs (None: any key will do), and whether the table names it."""
     method = "GET" if method == "HEAD" else method
+    if (method, path) in _WHOLE:
+        return _WHOLE[method, path], True
     for pattern, scope in _BY_METHOD.get(method, ()):
         if pattern.fullmatch(path):
             return scope, True

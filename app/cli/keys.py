@@ -10,7 +10,6 @@ import typer
 from app.cli.outcome import note
 from app.cli.parts import DataDir
 from app.cli.recovery import opened_state
-from app.contracts.access import KeyScope
 
 if TYPE_CHECKING:
     from app.contracts.api_keys import ApiKey
@@ -21,10 +20,12 @@ app = typer.Typer(help="API keys: make, list and revoke them.", no_args_is_help=
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="What the key is for; shown in lists and in the audit log.")],
-    scope: Annotated[list[KeyScope], typer.Option(help="What it opens; may be given several times.")],
+    scope: Annotated[
+        list[str], typer.Option(help="What it opens: read, write, jobs, admin; may be given several times.")
+    ],
     dataset: Annotated[
         list[str], typer.Option(help="Pattern of the datasets that it reaches; may be given several times.")
-    ] = ["*"],  # noqa: B006  (typer copies it)
+    ] = ["*"],  # noqa: B006  (typer makes a new list of it)
     rate: Annotated[str | None, typer.Option(help="Requests a second, minute, hour or day.")] = None,
     concurrent: Annotated[int | None, typer.Option(min=1, help="Requests at a time.")] = None,
     queued_jobs: Annotated[int | None, typer.Option(min=1, help="Jobs that may wait.")] = None,

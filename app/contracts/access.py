@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import Field
@@ -38,6 +39,11 @@ class KeyLimits(Record):
         return KeyLimits.model_validate(defaults.model_dump() | given)
 
 
+@lru_cache(maxsize=4096)
+def _reached(patterns: tuple[str, ...], dataset: str) -> bool:
+    return any(fnmatchcase(dataset, pattern) for pattern in patterns)
+
+
 NO_LIMITS = KeyLimits()
 
 
@@ -59,7 +65,7 @@ class Principal:
     expires_at: datetime | None = None
 
     def reaches(self, dataset: str) -> bool:
-        return "*" in self.datasets or any(fnmatchcase(dataset, pattern) for pattern in self.datasets)
+        return _reached(self.datasets, dataset)
 
     @property
     def reaches_all(self) -> bool:

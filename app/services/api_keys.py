@@ -23,7 +23,7 @@ def create_key(
     state: State,
     name: str,
     *,
-    scopes: Sequence[KeyScope],
+    scopes: Sequence[str],
     datasets: Sequence[str],
     rate: str | None,
     concurrent: int | None,
@@ -37,8 +37,9 @@ def create_key(
     """
     if not name.isprintable() or not 1 <= len(name.strip()) <= _LONGEST_NAME:
         raise Invalid("invalid_key", f"a name has 1 to {_LONGEST_NAME} printable characters")
-    if not scopes:
-        raise Invalid("invalid_key", "a key without a scope opens nothing")
+    if not scopes or not set(scopes) <= set(KeyScope):
+        known = ", ".join(KeyScope)
+        raise Invalid("invalid_key", f"a key has one or more of the scopes {known}")
     wrong = [pattern for pattern in datasets if not _PATTERN.fullmatch(pattern)]
     if wrong or not datasets:
         raise Invalid("invalid_key", f"no patterns of dataset names: {', '.join(wrong) or 'none given'}")

@@ -78,7 +78,8 @@ class KeyRing:
         matches = [hmac.compare_digest(given, key) for key in self._set]
         if any(matches):
             return self._of_settings
-        await self._know()
+        if time.monotonic() - self._learned_at >= REFRESH_SECONDS:
+            await self._know()
         if not self._locked:
             return ANYBODY
         parts = KEY_SHAPE.fullmatch(given)

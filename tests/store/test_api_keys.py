@@ -93,6 +93,7 @@ def test_what_a_key_says_is_kept_as_it_was_given(state: State) -> None:
         {"name": "\x1b[2J"},
         {"name": "x" * 65},
         {"scopes": []},
+        {"scopes": ["read", "root"]},
         {"datasets": []},
         {"datasets": [""]},
         {"datasets": ["a/b"]},

@@ -22,7 +22,11 @@ MASK = "***"
 _SHORTEST_SECRET = 4
 """Masking every "a" because someone's key is "a" would destroy the log without keeping a secret."""
 _SECRET_FIELDS = frozenset({"api_key", "api_keys", "authorization", "x-api-key", "password", "secret"})
-_SECRET_SHAPES = (r"(?<=Bearer )[^\s\"',\\]+", r"(?<=://)[^/@\s\"]*:[^/@\s\"]+(?=@)")
+_SECRET_SHAPES = (
+    r"gs_[0-9a-z]{8}_[A-Za-z0-9_-]+",
+    r"(?<=Bearer )[^\s\"',\\]+",
+    r"(?<=://)[^/@\s\"]*:[^/@\s\"]+(?=@)",
+)
 # Loggers that install handlers of their own, or did before us.
 _FOREIGN = ("uvicorn", "uvicorn.error", "uvicorn.access", "celery", "celery.task", "celery.redirected")
 # Those whose INFO is a line for every request, file or message: a Celery message is only a hint that a job

@@ -11,7 +11,7 @@ import anyio
 from anyio import to_thread
 from fastapi import Depends, FastAPI
 
-from app.api.application import PROBLEMS, Api
+from app.api.application import KEY_PROBLEMS, PROBLEMS, Api
 from app.api.body_limit import BodyLimit
 from app.api.context import RequestContext
 from app.api.dependencies import Service
@@ -20,6 +20,7 @@ from app.api.keys import KeyCheck, documented_key
 from app.api.metrics import JOBS_REAPED
 from app.api.problems import install_problem_handlers
 from app.api.routes import (
+    access,
     cleaning,
     datasets,
     events,
@@ -36,8 +37,10 @@ from app.logs import get_logger
 from app.queue import make_celery, send_hint
 from app.services.housekeeping import Housekeeper
 from app.services.jobs_left import clean_up_ended, sweep
+from app.services.key_ring import KeyRing
 from app.settings import Settings, get_settings
 from app.store.connections import TRANSIENT, keeps_append_only_file
+from app.store.key_rates import KeyRates
 from app.store.state import open_state
 from app.store.unfinished import finish_all_writes
 
@@ -50,6 +53,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or get_settings()
     celery = make_celery(settings)
     service = Service(settings=settings, state=open_state(settings), hint=lambda: send_hint(celery))
+    rates = KeyRates(settings.redis_url, service.state.keys)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -64,6 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             tasks.cancel_scope.cancel()
         await service.state.exchange.close()
         await service.state.prediction_desk.close()
+        await rates.close()
         service.state.close()
         celery.close()
 
@@ -77,13 +82,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.service = service
     direct = DirectRoutes(app.answer_ordinarily, [*scores.direct, *sets.direct], service)
     limited = BodyLimit(direct, max_bytes=settings.max_body_bytes)
-    app.front = RequestContext(KeyCheck(limited, keys=settings.keys()))
+    app.front = RequestContext(KeyCheck(limited, KeyRing(service.state, settings), rates))
     install_problem_handlers(app)
     for routes in (
         *(datasets, cleaning, samples, splits, events),
-        *(scores, sets, reviews, predictions, jobs),
+        *(scores, sets, reviews, predictions, jobs, access),
     ):
-        app.include_router(routes.router, dependencies=[Depends(documented_key)])
+        app.include_router(routes.router, dependencies=[Depends(documented_key)], responses=KEY_PROBLEMS)
     app.include_router(health.router)
     return app
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,6 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from app.errors import Unsafe
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
+RATE_PATTERN = r"^[1-9][0-9]{0,6}/(second|minute|hour|day)$"
 
 
 class Settings(BaseSettings):
@@ -33,6 +35,11 @@ class Settings(BaseSettings):
     api_keys_file: Path | None = None
     allowed_models: CommaSeparated = ()
     allow_hub: bool = False
+
+    # What may be asked of the service with one key that has no limits of its own.
+    key_rate: str | None = Field(default=None, pattern=RATE_PATTERN)
+    key_concurrent: int | None = Field(default=None, ge=1)
+    key_queued_jobs: int | None = Field(default=None, ge=1)
 
     # Where import jobs may read, beside `<data dir>/imports`.
     import_urls: CommaSeparated = ()
@@ -69,7 +76,9 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = "auto"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
-    @field_validator("api_keys_file", "pseudonym_key", mode="before")
+    @field_validator(
+        *("api_keys_file", "pseudonym_key", "key_rate", "key_concurrent", "key_queued_jobs"), mode="before"
+    )
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
@@ -100,13 +109,18 @@ class Settings(BaseSettings):
         return self.api_keys + from_file
 
 
-def refuse_open_bind(host: str, settings: Settings) -> None:
+def refuse_open_bind(
+    host: str, settings: Settings, any_stored_key: Callable[[], bool] = lambda: False
+) -> None:
     """Without keys anyone who reaches the port owns the data, so only loopback may be bound.
 
+    Args:
+        any_stored_key: asked where the settings have none.
+
     Raises:
-        Unsafe: `host` is not a loopback address and no API key is set.
+        Unsafe: `host` is not a loopback address, and there is no API key.
     """
-    if settings.keys() or is_loopback(host):
+    if settings.keys() or is_loopback(host) or any_stored_key():
         return
     raise Unsafe("unsafe_bind", f"refusing to listen on {host} without API keys")
 

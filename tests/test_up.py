@@ -12,13 +12,18 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
+from app.services.api_keys import revoke_key
+from app.settings import Settings
 from app.store.embedded import EmbeddedRedis
+from app.store.state import State, open_state
+from tests.keys import make_key
 from tests.processes import python, running, wait_until
 
 pytestmark = pytest.mark.timeout(45)
@@ -340,6 +345,29 @@ def test_an_open_address_needs_keys(data_dir: Path, started: list[Up]) -> None:
     assert up.process.returncode == 1
     assert output.startswith("unsafe_bind")
     assert not data_dir.exists()
+
+
+def test_a_stored_key_is_enough_for_an_open_address(data_dir: Path, started: list[Up]) -> None:
+    with _state(data_dir) as state:
+        key_id, _ = make_key(state)
+    opened = Up(data_dir, host="0.0.0.0")
+    started.append(opened)
+    assert opened.address
+    assert opened.stop() == 0
+    with _state(data_dir) as state:
+        revoke_key(state, key_id)
+    refused = Up(data_dir, host="0.0.0.0")
+    started.append(refused)
+    output, _ = refused.process.communicate(timeout=60)
+    assert output.startswith("unsafe_bind")
+
+
+@contextmanager
+def _state(data_dir: Path) -> Iterator[State]:
+    with EmbeddedRedis(data_dir) as server:
+        state = open_state(Settings(redis_url=server.url, data_url=str(data_dir)))
+        yield state
+        state.close()
 
 
 def test_a_foreign_address_is_refused(data_dir: Path, started: list[Up]) -> None:

@@ -14,6 +14,22 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     "4XX": {"description": "What is wrong with the request.", "content": _CONTENT},
     "5XX": {"description": "A part of the service does not answer now.", "content": _CONTENT},
 }
+KEY_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    401: {
+        "description": "The request carries no valid API key.",
+        "headers": {"WWW-Authenticate": {"schema": {"type": "string"}}},
+        "content": _CONTENT,
+    },
+    403: {
+        "description": "The key opens something else, or the settings do not allow it.",
+        "content": _CONTENT,
+    },
+    429: {
+        "description": "Too much at a time, or with one key.",
+        "headers": {"Retry-After": {"schema": {"type": "integer", "minimum": 1}}},
+        "content": _CONTENT,
+    },
+}
 
 
 class Api(FastAPI):

@@ -22,6 +22,7 @@ async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -
     try:
         await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
+            leaving.result()  # or why nothing more may be received
             raise ClientDisconnect
         return working.result()
     finally:

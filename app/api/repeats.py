@@ -9,6 +9,7 @@ from typing import Annotated
 from anyio import to_thread
 from fastapi import Header, Request, Response
 
+from app.api.keys import principal_of
 from app.contracts import Dataset
 from app.errors import Conflict
 from app.store.given_answers import AnswerStore, GivenAnswer
@@ -35,6 +36,7 @@ async def answered_once(
     """
     if key is None:
         return await work(request.stream())
+    key = f"{principal_of(request).key_id}\0{key}"  # those of different API keys are apart
     given = await to_thread.run_sync(answers.recall, dataset, key)
     digest = hashlib.sha256(_head(request))
     if given is not None:

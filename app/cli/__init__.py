@@ -17,6 +17,7 @@ from app.cli import (
     files,
     imports,
     jobs,
+    keys,
     parts,
     predictions,
     recovery,
@@ -77,6 +78,7 @@ for command in (
 ):
     app.command()(command)
 app.command("import")(imports.import_files)
+app.add_typer(keys.app, name="keys")
 
 
 def main() -> None:

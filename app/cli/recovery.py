@@ -43,7 +43,7 @@ def rebuild(
     """
     from app.services.rebuild import rebuild as run
 
-    with _state(data_dir, alone=True) as state, _progress() as show:
+    with opened_state(data_dir, alone=True) as state, _progress() as show:
         done, jobs = run(state, datasets or [], replace=replace, report=show)
     _print_rebuilt(done, jobs)
 
@@ -65,7 +65,7 @@ def verify(
 
     found = 0
     try:
-        with _state(data_dir) as state, _progress() as show:
+        with opened_state(data_dir) as state, _progress() as show:
             for finding in run(state, datasets or [], lambda what: show(what, 0, 0)):
                 found += 1
                 print(json.dumps(asdict(finding)) if as_json else _line(finding), flush=True)
@@ -91,7 +91,7 @@ def backup(
     """
     from app.services.backup import backup as run
 
-    with _state(data_dir) as state, _progress() as show:
+    with opened_state(data_dir) as state, _progress() as show:
         done = run(state, to, lambda what: show(what, 0, 0))
     print(f"{done.datasets} datasets, {done.jobs} jobs, {done.files} files, {done.size} bytes in {to}")
 
@@ -108,13 +108,14 @@ def restore(
     """
     from app.services.restore import restore as run
 
-    with _state(data_dir, alone=True, new=True) as state, _progress() as show:
+    with opened_state(data_dir, alone=True, new=True) as state, _progress() as show:
         done, jobs = run(state, source, show)
     _print_rebuilt(done, jobs)
 
 
 @contextmanager
-def _state(data_dir: Path | None, *, alone: bool = False, new: bool = False) -> Iterator[State]:
+def opened_state(data_dir: Path | None, *, alone: bool = False, new: bool = False) -> Iterator[State]:
+    """The state of a service that runs, or of one that does not."""
     from app.cli.environment import load_settings
     from app.logs import configure_logging
     from app.up import attached

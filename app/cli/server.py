@@ -12,6 +12,7 @@ import uvicorn
 from app.cli.environment import load_settings
 from app.logs import configure_logging, get_logger
 from app.settings import refuse_open_bind
+from app.store.api_keys import KeyArchive
 from app.up import address_of, listen
 
 LAST_REQUESTS_SECONDS = 3
@@ -28,7 +29,7 @@ def run_api(host: str, port: int, fd: int | None) -> None:
         GradSiftError: `unsafe_bind`, `port_in_use`, `cannot_listen`.
     """
     settings = load_settings()
-    refuse_open_bind(host, settings)
+    refuse_open_bind(host, settings, KeyArchive(settings.data_url).any_unrevoked)
     configure_logging(settings, part="api")
     listener = listen(host, port) if fd is None else socket.socket(fileno=fd)
     config = uvicorn.Config(

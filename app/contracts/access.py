@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from functools import lru_cache
+from typing import Annotated
+
+from pydantic import Field
 
 from app.contracts.base import Record
+from app.settings import RATE_PATTERN
 
 
 class KeyScope(StrEnum):
@@ -18,6 +24,29 @@ class KeyScope(StrEnum):
     ADMIN = "admin"
 
 
+class KeyLimits(Record):
+    """How much may be asked of the service with one key; None: as much as anybody likes."""
+
+    rate: Annotated[str, Field(pattern=RATE_PATTERN)] | None = None
+    """Requests, such as `100/second`."""
+    concurrent: Annotated[int, Field(ge=1)] | None = None
+    """Requests at a time, in each process of the API."""
+    queued_jobs: Annotated[int, Field(ge=1)] | None = None
+
+    def or_else(self, defaults: KeyLimits) -> KeyLimits:
+        """These, and the defaults where there is none."""
+        given = self.model_dump(exclude_none=True)
+        return KeyLimits.model_validate(defaults.model_dump() | given)
+
+
+@lru_cache(maxsize=4096)
+def _reached(patterns: tuple[str, ...], dataset: str) -> bool:
+    return any(fnmatchcase(dataset, pattern) for pattern in patterns)
+
+
+NO_LIMITS = KeyLimits()
+
+
 @dataclass(frozen=True)
 class Principal:
     """Who sends a request.
@@ -25,15 +54,22 @@ class Principal:
     Args:
         key_id: the public part of the key; empty where the service runs without keys.
         datasets: patterns (`team-*`) of the names that the key reaches.
+        expires_at: when the key opens nothing more, if ever.
     """
 
     key_id: str = ""
     name: str = "anybody"
     scopes: frozenset[KeyScope] = frozenset(KeyScope)
     datasets: tuple[str, ...] = ("*",)
+    limits: KeyLimits = NO_LIMITS
+    expires_at: datetime | None = None
 
     def reaches(self, dataset: str) -> bool:
-        return any(fnmatchcase(dataset, pattern) for pattern in self.datasets)
+        return _reached(self.datasets, dataset)
+
+    @property
+    def reaches_all(self) -> bool:
+        return "*" in self.datasets
 
 
 ANYBODY = Principal()

@@ -12,6 +12,7 @@ whatever its size, and restoring is copying back and rebuilding (`app.services.r
     datasets/<name>-<uid>/responses/…       mean projected gradients, where there are any
     datasets/<name>-<uid>/results/…         files that its jobs left
     jobs/<id>.json
+    keys/<id>.json                          API keys: salted hashes
 
 A job that has not ended is in it as queued, without the run that it was in the middle of: after a restore it
 begins anew.
@@ -90,6 +91,8 @@ def backup(state: State, to: str, report: Report) -> BackedUp:
         fields = state.archive.job_record(job_id)
         if fields is not None and JobState(fields["state"]).ended:  # of a dataset that was deleted
             jobs[job_id] = fields
+    for key in state.key_archive.held().values():
+        writer.write(f"keys/{key.id}.json", key.model_dump_json(indent=1).encode())
     for job_id, fields in jobs.items():
         writer.write(f"jobs/{job_id}.json", json.dumps(fields, sort_keys=True, indent=1).encode())
     report("checksums")

@@ -41,14 +41,19 @@ def create_job(
     params: JobParams,
     origin: JobOrigin,
     idempotency_key: str | None,
+    most_queued: int | None = None,
 ) -> tuple[Job, bool]:
     """The job, and whether this call made it.
+
+    Args:
+        most_queued: how many jobs of the sender's API key may wait.
 
     Raises:
         NotFound: unknown dataset, or set version to train on.
         Invalid, Forbidden: a model that cannot be used, or a dataset that cannot be trained on.
         Conflict: the Idempotency-Key belongs to another request; the job would replace splits in use; flags
             are to exclude samples, but there are none.
+        Busy: as many jobs of the key wait as may.
     """
     if origin.webhook is not None:
         raise Invalid("webhook_unavailable", "this version of the service calls no webhooks")
@@ -69,7 +74,9 @@ def create_job(
     shown = _with_version(state, dataset, params).model_dump(mode="json")
     key = None if idempotency_key is None else (idempotency_key, request)
     job_id = new_job_id()
-    job, created = state.durably(lambda: state.jobs.create(dataset, kind, used, shown, key, job_id, origin))
+    job, created = state.durably(
+        lambda: state.jobs.create(dataset, kind, used, shown, key, job_id, origin, most_queued)
+    )
     if created:
         state.archive.save_job(job.id)
         hint()
@@ -94,9 +101,15 @@ def cancel_job(state: State, settings: Settings, job_id: str) -> Job:
 
 
 def list_jobs(
-    state: State, *, dataset: str | None, job_state: JobState | None, limit: int, cursor: str | None
+    state: State,
+    reaches: Callable[[str], bool],
+    *,
+    dataset: str | None,
+    job_state: JobState | None,
+    limit: int,
+    cursor: str | None,
 ) -> dict[str, Any]:
-    """Jobs, newest first."""
+    """Jobs of the datasets that the caller reaches, newest first."""
     bound: float | None = None if cursor is None else decode_cursor(cursor, JobsCursor).before
     items: list[Job] = []
     while True:
@@ -105,7 +118,7 @@ def list_jobs(
             if len(items) == limit:
                 return {"items": items, "next_cursor": encode_cursor(JobsCursor(before=int(bound or 0)))}
             job = state.jobs.get(job_id)
-            if dataset in (None, job.dataset) and job_state in (None, job.state):
+            if reaches(job.dataset) and dataset in (None, job.dataset) and job_state in (None, job.state):
                 items.append(job)
             bound = place
         if len(places) < 200:

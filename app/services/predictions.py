@@ -41,9 +41,9 @@ def trained_model(state: State, dataset: Dataset, job_id: str | None) -> Trained
         job_id = state.jobs.newest_succeeded(dataset.uid, JobKind.TRAIN)
         if job_id is None:
             raise NotFound("no_model_yet", f"no train job of dataset {dataset.name!r} has succeeded")
-    job = state.jobs.get(job_id)
-    if state.jobs.dataset_uid(job_id) != dataset.uid:
+    if state.jobs.dataset_uid(job_id) != dataset.uid:  # another's job is told of as one that there is not
         raise NotFound("unknown_job", f"dataset {dataset.name!r} has no job {job_id!r}")
+    job = state.jobs.get(job_id)
     if (reason := _without_model(job)) is not None:
         raise Conflict("job_without_model", f"job {job_id} {reason}")
     assert job.result is not None

@@ -49,6 +49,7 @@ def rebuild(
         Damaged: a file of the archive is gone or altered; that dataset stays invisible.
     """
     refill = Refill(state.client, state.keys)
+    state.api_keys.refill(state.key_archive.held().values())  # first: no door is open without its lock
     homes = _chosen(state, names)
     for _, meta in homes:
         _require_free(state, meta, replace=replace)

@@ -8,6 +8,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from app.contracts.api_keys import ApiKey
 from app.errors import Conflict
 from app.services.backup_files import CHUNK, Catalogue, check_files, read_catalogue
 from app.services.rebuild import Rebuilt, Report, rebuild
@@ -24,7 +25,7 @@ def restore(state: State, source: str, report: Report) -> tuple[list[Rebuilt], i
 
     Raises:
         Damaged: it is no whole backup, or a file of it was altered.
-        Conflict: the target holds datasets or jobs already.
+        Conflict: the target holds datasets, jobs or API keys already.
     """
     folder = Folder(source)
     catalogue = read_catalogue(folder)
@@ -36,6 +37,8 @@ def restore(state: State, source: str, report: Report) -> tuple[list[Rebuilt], i
         report(f"{home}: copying", done, len(homes))
         _dataset(state, folder, catalogue, f"datasets/{home}")
     for name in catalogue.files:
+        if name.startswith("keys/"):
+            state.key_archive.save(ApiKey.model_validate_json(folder.read(name) or b""))
         if name.startswith("jobs/"):
             state.archive.put_job(msgspec.json.decode(folder.read(name) or b"", type=Fields))
     return rebuild(state, [], replace=False, report=report)
@@ -43,9 +46,10 @@ def restore(state: State, source: str, report: Report) -> tuple[list[Rebuilt], i
 
 def _require_empty(state: State) -> None:
     inspection = Inspection(state.client, state.keys)
-    if not inspection.registry() and not inspection.job_ids() and not state.archive.datasets():
+    held = (inspection.registry(), inspection.job_ids(), state.archive.datasets())
+    if not any(held) and not state.api_keys.held() and not state.key_archive.any():
         return
-    detail = "the target holds datasets or jobs already"
+    detail = "the target holds datasets, jobs or API keys already"
     remedy = "Restore into a new data directory, and with GRADSIFT_REDIS_URL into an empty Redis."
     raise Conflict("not_empty", detail, remedy=remedy)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import redis
@@ -28,9 +28,15 @@ class JobRecords:
             raise NotFound("unknown_job", f"there is no job {job_id!r}")
         return _job(raw)
 
+    def require_reached(self, job_id: str, reaches: Callable[[str], bool]) -> None:
+        """Raises `NotFound("unknown_job")`, also for a job of a dataset that the caller does not reach."""
+        name = cast("bytes | None", self._client.hget(self._keys.record(job_id), "dataset"))
+        if name is None or not reaches(name.decode()):
+            raise NotFound("unknown_job", f"there is no job {job_id!r}")
+
     def dataset_uid(self, job_id: str) -> str:
-        """Which dataset the job belongs to; another one may have taken its name since."""
-        return cast("bytes", self._client.hget(self._keys.record(job_id), "uid")).decode()
+        """Of the dataset that the job belongs to, whose name may be another's by now; empty without a job."""
+        return cast("bytes", self._client.hget(self._keys.record(job_id), "uid") or b"").decode()
 
     def origin(self, job_id: str) -> JobOrigin:
         """Of the request that sent it; empty for a job of before records kept it."""

@@ -14,7 +14,7 @@ import redis
 
 from app.contracts import Claim, Dataset, Job, JobError, JobKind, JobState, Progress, now
 from app.contracts.access import JobOrigin
-from app.errors import REMEDIES, Conflict, NotFound, StaleWorker
+from app.errors import REMEDIES, Busy, Conflict, NotFound, StaleWorker
 from app.store.job_records import JobRecords
 from app.store.keys import Keys
 from app.store.roll import Roll
@@ -43,16 +43,20 @@ class JobStore(JobRecords):
         idempotency: tuple[str, str] | None = None,
         job_id: str | None = None,
         origin: JobOrigin | None = None,
+        most_queued: int | None = None,
     ) -> tuple[Job, bool]:
         """Records and queues a job; answers it and whether this call made it.
 
         Args:
-            idempotency: the client's Idempotency-Key, and the request that it stands for.
+            idempotency: the client's Idempotency-Key, and the request that it stands for. Those of different
+                API keys are apart.
             job_id: of `new_job_id`; to create the same job again changes nothing.
             origin: of the request that sends it.
+            most_queued: how many jobs of the same API key may wait.
 
         Raises:
             Conflict: the key was used for another request.
+            Busy: as many jobs of the API key wait as may.
         """
         job_id = job_id or new_job_id()
         micros = int(job_id.removeprefix("job_")[:14], 16)
@@ -72,9 +76,10 @@ class JobStore(JobRecords):
         }
         if origin is not None:
             fields["origin"] = origin.model_dump_json(exclude_defaults=True)
-        key, digest = ("", "")
+        key, digest, sender = ("", "", "" if origin is None else origin.key_id)
         if idempotency is not None:
-            key = self._all_keys.jobs.idempotency(hashlib.sha256(idempotency[0].encode()).hexdigest())
+            named = f"{sender}\0{idempotency[0]}" if sender else idempotency[0]
+            key = self._all_keys.jobs.idempotency(hashlib.sha256(named.encode()).hexdigest())
             digest = hashlib.sha256(idempotency[1].encode()).hexdigest()
         known = self._scripts.run(
             "job_create",
@@ -84,11 +89,16 @@ class JobStore(JobRecords):
                 micros,
                 digest,
                 IDEMPOTENCY_SECONDS,
+                self._keys.record(""),
+                sender,
+                0 if most_queued is None else most_queued,
                 *(part for pair in fields.items() for part in pair),
             ],
         )
         if not known:
             return self.get(job_id), True
+        if known == b"queued_jobs":
+            raise Busy("too_many_queued_jobs", f"{most_queued} jobs of this key wait already")
         known_digest, known_id = cast("bytes", known).decode().split(" ")
         if known_digest != digest:
             raise Conflict("idempotency_key_reused", "this Idempotency-Key belongs to a different request")

@@ -34,6 +34,17 @@ class Keys:
         """String with expiry: which process keeps house now."""
         return f"{self.prefix}:housekeeping"
 
+    # -- access --------------------------------------------------------------------------------------------
+    @property
+    def api_keys(self) -> str:
+        """Hash: id → an API key's record as JSON, with the salted hash of its secret; revoked ones stay."""
+        return f"{self.prefix}:api_keys"
+
+    @property
+    def rates(self) -> str:
+        """Before `:{<limit and key id>}` and `:{…}/-1`: counters of requests in a window; they expire."""
+        return f"{self.prefix}:rates"
+
     def dataset(self, uid: str) -> DatasetKeys:
         return DatasetKeys(self.prefix, uid)
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 import redis
 
 from app.settings import Settings
+from app.store.api_keys import ApiKeyStore, AskedKeys, KeyArchive
 from app.store.archive import Archive
 from app.store.connections import connect
 from app.store.datasets import DatasetStore
@@ -64,6 +65,10 @@ class State:
     journal: WriteJournal
     answers: AnswerStore
     archive: Archive
+    api_keys: ApiKeyStore
+    asked_keys: AskedKeys
+    """The same, on an event loop."""
+    key_archive: KeyArchive
 
     def make_durable(self, *, since: str | None = None) -> None:
         """Returns when everything written so far would survive a power cut; see `Durability.sync`."""
@@ -108,4 +113,7 @@ def open_state(settings: Settings, *, outage_seconds: float = 1.0, waits_for_roo
         journal=WriteJournal(client, keys),
         answers=AnswerStore(client, keys),
         archive=Archive(client, keys, settings.data_url),
+        api_keys=ApiKeyStore(client, keys),
+        asked_keys=AskedKeys(exchange, keys),
+        key_archive=KeyArchive(settings.data_url),
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from app.errors import GradSiftError
 from app.settings import Settings, refuse_open_bind
+from app.store.api_keys import KeyArchive
 from app.store.embedded import EmbeddedRedis
 from app.store.embedded_lock import DirectoryLock
 from app.up.api_part import ApiPart, address_of, listen
@@ -48,9 +49,9 @@ def run_up(
     Raises:
         GradSiftError: something that the user can act on; nothing is left running.
     """
-    refuse_open_bind(host, settings)
-    commands = _own_commands() if commands is None else commands
     directory, data_url = where_state_lives(settings, data_dir)
+    refuse_open_bind(host, settings, KeyArchive(data_url).any_unrevoked)
+    commands = _own_commands() if commands is None else commands
     lock = DirectoryLock(directory)
     lock.acquire()
     try:

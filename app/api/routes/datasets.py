@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from app.api.dependencies import DatasetDep, NewName, ServiceDep
+from app.api.keys import principal_of
 from app.api.schemas import (
     DatasetBrief,
     DatasetIn,
@@ -38,10 +39,10 @@ def put_dataset(dataset: NewName, body: DatasetIn, service: ServiceDep, response
 
 
 @router.get("")
-def list_datasets(service: ServiceDep) -> DatasetList:
-    """Every dataset, by name."""
+def list_datasets(service: ServiceDep, request: Request) -> DatasetList:
+    """Every dataset that the key reaches, by name."""
     items = []
-    for name in service.state.datasets.names():
+    for name in filter(principal_of(request).reaches, service.state.datasets.names()):
         try:
             held = service.state.datasets.get(name)
         except NotFound:  # deleted between the two reads

@@ -15,13 +15,21 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from app.api.context import request_id_of
 from app.api.dependencies import Cursor, Limit, ServiceDep
 from app.api.job_schemas import JobFileOut, JobFiles, JobIn, JobOut, JobPage
-from app.api.keys import principal_of
+from app.api.keys import principal_of, require_dataset
 from app.contracts import Job, JobState
 from app.contracts.access import JobOrigin
 from app.services import jobs as use
 from app.services.job_files import job_files, job_report, open_job_file
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+def _reachable(service: ServiceDep, request: Request) -> None:
+    """A job of a dataset that the key does not reach is none."""
+    job_id, caller = request.path_params.get("job_id"), principal_of(request)
+    if job_id is not None and not caller.reaches_all:
+        service.state.jobs.require_reached(job_id, caller.reaches)
+
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(_reachable)])
 EVENT_SECONDS = 0.25
 _JSON = {"application/json": {"schema": {"type": "object"}}}
 
@@ -35,6 +43,8 @@ def post_job(
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
 ) -> JobOut:
     """Records and queues a job; the same Idempotency-Key with the same request gives the same job."""
+    caller = principal_of(request)
+    require_dataset(caller, body.dataset)
     job, _ = use.create_job(
         service.state,
         service.settings,
@@ -45,6 +55,7 @@ def post_job(
         params=body.params,
         origin=_origin(request, body.webhook),
         idempotency_key=idempotency_key,
+        most_queued=caller.limits.queued_jobs,
     )
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return _shown(job)
@@ -53,13 +64,17 @@ def post_job(
 @router.get("")
 def list_jobs(
     service: ServiceDep,
+    request: Request,
     dataset: Annotated[str | None, Query(max_length=64)] = None,
     state: JobState | None = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> JobPage:
-    """Jobs, newest first."""
-    found = use.list_jobs(service.state, dataset=dataset, job_state=state, limit=limit, cursor=cursor)
+    """Jobs of the datasets that the key reaches, newest first."""
+    reaches = principal_of(request).reaches
+    found = use.list_jobs(
+        service.state, reaches, dataset=dataset, job_state=state, limit=limit, cursor=cursor
+    )
     return JobPage(items=[_shown(job) for job in found["items"]], next_cursor=found["next_cursor"])
 
 

@@ -9,6 +9,7 @@ from app.errors import Damaged, NotFound
 from app.services.verify.findings import Finding, Findings, confirmed
 from app.services.verify.ids import check_ids
 from app.services.verify.jobs import check_jobs
+from app.services.verify.keys import check_keys
 from app.services.verify.registry import (
     check_journal,
     check_lineages,
@@ -48,6 +49,8 @@ def verify(state: State, names: Sequence[str], report: Report) -> Iterator[Findi
     if not names:
         report("jobs")
         yield from check_jobs(state, inspection)
+        report("API keys")
+        yield from check_keys(state)
         report("keys")
         yield from orphaned_keys(state, inspection)
 

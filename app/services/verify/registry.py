@@ -112,6 +112,7 @@ class _Known:
             state.keys.datasets,
             state.keys.fsync_marker,
             state.keys.housekeeping,
+            state.keys.api_keys,
             *(
                 jobs.index,
                 jobs.queue,
@@ -124,6 +125,7 @@ class _Known:
             ),
             *(predictions.queue, predictions.predictors),
         }
+        self._prefixes = (state.keys.celery_prefix, f"{state.keys.rates}:")
         self._job_ids = inspection.job_ids()
 
     def dataset_of_key(self, key: str) -> str | None:
@@ -132,7 +134,7 @@ class _Known:
     def accounts_for(self, key: str) -> bool:
         jobs, predictions = self._state.keys.jobs, self._state.keys.predictions
         passing = (jobs.idempotency(""), predictions.asked(""), predictions.answer(""))
-        if key in self._single or key.startswith((self._state.keys.celery_prefix, *passing)):
+        if key in self._single or key.startswith((*self._prefixes, *passing)):
             return True
         if key.startswith(jobs.record("")):
             return key.removeprefix(jobs.record("")) in self._job_ids

@@ -17,7 +17,7 @@ from app.api.context import RequestContext
 from app.api.dependencies import Service
 from app.api.direct import DirectRoutes
 from app.api.keys import KeyCheck, documented_key
-from app.api.metrics import JOBS_REAPED
+from app.api.metrics import JOBS_REAPED, WEBHOOK_CALLS
 from app.api.problems import install_problem_handlers
 from app.api.routes import (
     cleaning,
@@ -36,12 +36,14 @@ from app.logs import get_logger
 from app.queue import make_celery, send_hint
 from app.services.housekeeping import Housekeeper
 from app.services.jobs_left import clean_up_ended, sweep
+from app.services.webhook_calls import WebhookCalls
 from app.settings import Settings, get_settings
 from app.store.connections import TRANSIENT, keeps_append_only_file
 from app.store.state import open_state
 from app.store.unfinished import finish_all_writes
 
 SWEEP_SECONDS = 30.0
+WEBHOOK_SECONDS = 1.0
 log = get_logger(__name__)
 
 
@@ -60,6 +62,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             tasks.start_soon(_finish_writes, service)
             tasks.start_soon(_keep_queue_moving, service)
             tasks.start_soon(_keep_house, service)
+            tasks.start_soon(_call_webhooks, service)
             yield
             tasks.cancel_scope.cancel()
         await service.state.exchange.close()
@@ -124,6 +127,20 @@ async def _keep_house(service: Service) -> None:
             log.warning("redis does not answer, housekeeping waits", error=str(error))
         except Exception:  # what one dataset's files do to a round must not end all that follow
             log.exception("a round of housekeeping failed")
+
+
+async def _call_webhooks(service: Service) -> None:
+    """Those of jobs that have ended; what this process has begun and not finished another one calls again."""
+    calls = WebhookCalls(service.state, service.settings)
+    while True:
+        try:
+            for outcome in await calls.round():
+                WEBHOOK_CALLS.labels(outcome).inc()
+        except TRANSIENT as error:
+            log.warning("redis does not answer, webhooks wait", error=str(error))
+        except Exception:  # they are called at another time
+            log.exception("webhooks could not be called")
+        await anyio.sleep(WEBHOOK_SECONDS)
 
 
 def _reap(service: Service) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 from functools import lru_cache
 from pathlib import Path
@@ -37,6 +38,12 @@ class Settings(BaseSettings):
     # Where import jobs may read, beside `<data dir>/imports`.
     import_urls: CommaSeparated = ()
 
+    # Which hosts webhooks of jobs may go to, and what they are signed with.
+    webhook_hosts: CommaSeparated = ()
+    webhook_secret: SecretStr | None = None
+    webhook_insecure: bool = False
+    webhook_private: bool = False
+
     # Limits of one request.
     max_body_bytes: int = Field(default=32 * 2**20, ge=1024)
     max_line_bytes: int = Field(default=4 * 2**20, ge=1024)
@@ -69,16 +76,30 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = "auto"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
-    @field_validator("api_keys_file", "pseudonym_key", mode="before")
+    @field_validator("api_keys_file", "pseudonym_key", "webhook_secret", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
 
-    @field_validator("api_keys", "allowed_models", "import_urls", mode="before")
+    @field_validator("api_keys", "allowed_models", "import_urls", "webhook_hosts", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _signs(cls, value: SecretStr | None) -> SecretStr | None:
+        """As the Standard Webhooks have it: base64 of 24 to 64 bytes, behind `whsec_`."""
+        if value is None:
+            return None
+        try:
+            secret = base64.b64decode(value.get_secret_value().removeprefix("whsec_"), validate=True)
+        except ValueError:
+            secret = b""
+        if not 24 <= len(secret) <= 64:
+            raise ValueError("should be whsec_ and then 24 to 64 random bytes as base64")
         return value
 
     def keys(self) -> tuple[str, ...]:

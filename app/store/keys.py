@@ -104,6 +104,11 @@ class JobKeys:
         return f"{self.base}:watched"
 
     @property
+    def webhooks(self) -> str:
+        """Sorted set: ids of jobs whose webhook is not settled, by the time in ms of its next call."""
+        return f"{self.base}:webhooks"
+
+    @property
     def workers(self) -> str:
         """Sorted set: worker names by the time in ms at which they count as gone."""
         return f"{self.base}:workers"

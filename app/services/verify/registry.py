@@ -121,6 +121,7 @@ class _Known:
                 jobs.watched,
                 jobs.workers,
                 jobs.draining,
+                jobs.webhooks,
             ),
             *(predictions.queue, predictions.predictors),
         }

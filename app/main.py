@@ -12,6 +12,7 @@ from anyio import to_thread
 from fastapi import Depends, FastAPI
 
 from app.api.application import PROBLEMS, Api
+from app.api.audit import AuditDeeds, AuditRefusals
 from app.api.body_limit import BodyLimit
 from app.api.context import RequestContext
 from app.api.dependencies import Service
@@ -20,6 +21,7 @@ from app.api.keys import KeyCheck, documented_key
 from app.api.metrics import JOBS_REAPED, WEBHOOK_CALLS
 from app.api.problems import install_problem_handlers
 from app.api.routes import (
+    audit,
     cleaning,
     datasets,
     events,
@@ -34,6 +36,7 @@ from app.api.routes import (
 )
 from app.logs import get_logger
 from app.queue import make_celery, send_hint
+from app.services.audit import audit_job_end, look_after_audit, seal_audit
 from app.services.housekeeping import Housekeeper
 from app.services.jobs_left import clean_up_ended, sweep
 from app.services.webhook_calls import WebhookCalls
@@ -44,6 +47,7 @@ from app.store.unfinished import finish_all_writes
 
 SWEEP_SECONDS = 30.0
 WEBHOOK_SECONDS = 1.0
+AUDIT_SECONDS = 2.0
 log = get_logger(__name__)
 
 
@@ -63,6 +67,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             tasks.start_soon(_keep_queue_moving, service)
             tasks.start_soon(_keep_house, service)
             tasks.start_soon(_call_webhooks, service)
+            tasks.start_soon(_keep_audit, service)
             yield
             tasks.cancel_scope.cancel()
         await service.state.exchange.close()
@@ -80,11 +85,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.service = service
     direct = DirectRoutes(app.answer_ordinarily, [*scores.direct, *sets.direct], service)
     limited = BodyLimit(direct, max_bytes=settings.max_body_bytes)
-    app.front = RequestContext(KeyCheck(limited, keys=settings.keys()))
+    audited = AuditDeeds(limited, service.state.audit.desk)
+    checked = KeyCheck(audited, keys=settings.keys())
+    app.front = RequestContext(AuditRefusals(checked, service.state.audit.desk))
     install_problem_handlers(app)
     for routes in (
         *(datasets, cleaning, samples, splits, events),
-        *(scores, sets, reviews, predictions, jobs),
+        *(scores, sets, reviews, predictions, jobs, audit),
     ):
         app.include_router(routes.router, dependencies=[Depends(documented_key)])
     app.include_router(health.router)
@@ -129,6 +136,22 @@ async def _keep_house(service: Service) -> None:
             log.exception("a round of housekeeping failed")
 
 
+async def _keep_audit(service: Service) -> None:
+    """Moves the audit log from Redis to files, of several processes one at a time."""
+    look_at = 0.0
+    while True:
+        try:
+            await to_thread.run_sync(seal_audit, service.state)
+            if time.monotonic() >= look_at:
+                await to_thread.run_sync(look_after_audit, service.state, service.settings)
+                look_at = time.monotonic() + SWEEP_SECONDS
+        except TRANSIENT as error:
+            log.warning("redis does not answer, the audit log waits", error=str(error))
+        except Exception:  # it waits in Redis meanwhile
+            log.exception("the audit log could not be written to files")
+        await anyio.sleep(AUDIT_SECONDS)
+
+
 async def _call_webhooks(service: Service) -> None:
     """Those of jobs that have ended; what this process has begun and not finished another one calls again."""
     calls = WebhookCalls(service.state, service.settings)
@@ -151,6 +174,7 @@ def _reap(service: Service) -> None:
     ):
         JOBS_REAPED.inc()
         log.warning("job taken back from a worker that died", job_id=job_id)
+        audit_job_end(service.state, job_id)
         clean_up_ended(service.state, settings, job_id)
     if store.waiting() and not store.hints():
         service.hint()

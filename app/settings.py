@@ -68,6 +68,9 @@ class Settings(BaseSettings):
     housekeeping_seconds: float = Field(default=30.0, ge=0.0)
     versions_kept_seconds: float = Field(default=3600.0, ge=0.0)
 
+    # How long entries of the audit log are kept.
+    audit_days: float = Field(default=365.0, gt=0.0)
+
     # Predictions: how long a request may take, how many may wait for a predictor.
     predict_seconds: float = Field(default=30.0, ge=1.0, le=600.0)
     predict_queue: int = Field(default=64, ge=1, le=10_000)

@@ -185,7 +185,7 @@ class TestHelp:
     COMMANDS = (
         *("up", "serve", "worker", "predictor", "submit", "score", "grow", "train", "compare", "watch"),
         *("split", "cancel", "jobs", "import", "usage", "download", "predict", "sets", "export", "version"),
-        *("clean", "cleaning"),
+        *("clean", "cleaning", "audit"),
     )
 
     def test_starts_fast_and_names_every_command(self) -> None:

@@ -14,6 +14,7 @@ from app.contracts.expressions import of_version, read_set_expression
 from app.contracts.params import CompareParams, FittingParams, ImportParams, JobParams, TrainParams
 from app.errors import Conflict, Invalid
 from app.ingest.import_places import import_place
+from app.services.audit import audit_job_end
 from app.services.cursors import Position, decode_cursor, encode_cursor
 from app.services.datasets import train_counts
 from app.services.jobs_left import clean_up_ended
@@ -92,6 +93,7 @@ def cancel_job(state: State, settings: Settings, job_id: str) -> Job:
         raise Conflict("job_finished", f"job {job_id} has {before.value} already")
     state.make_durable(since=since)
     if before is JobState.QUEUED:
+        audit_job_end(state, job_id)
         clean_up_ended(state, settings, job_id)
     return state.jobs.get(job_id)
 

@@ -10,6 +10,7 @@ import redis
 
 from app.settings import Settings
 from app.store.archive import Archive
+from app.store.audit_sealing import Audit
 from app.store.connections import connect
 from app.store.datasets import DatasetStore
 from app.store.durability import Durability
@@ -64,6 +65,7 @@ class State:
     journal: WriteJournal
     answers: AnswerStore
     archive: Archive
+    audit: Audit
 
     def make_durable(self, *, since: str | None = None) -> None:
         """Returns when everything written so far would survive a power cut; see `Durability.sync`."""
@@ -108,4 +110,5 @@ def open_state(settings: Settings, *, outage_seconds: float = 1.0, waits_for_roo
         journal=WriteJournal(client, keys),
         answers=AnswerStore(client, keys),
         archive=Archive(client, keys, settings.data_url),
+        audit=Audit.open(client, keys, exchange, settings.data_url),
     )

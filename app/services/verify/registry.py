@@ -124,6 +124,7 @@ class _Known:
                 jobs.webhooks,
             ),
             *(predictions.queue, predictions.predictors),
+            *state.keys.audit.all,
         }
         self._job_ids = inspection.job_ids()
 

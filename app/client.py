@@ -171,6 +171,12 @@ class Client:
         with self._stream(path, params) as response:
             yield response.iter_bytes()
 
+    @contextmanager
+    def audit(self, params: Mapping[str, str]) -> Iterator[Iterator[bytes]]:
+        """The entries of the audit log that pass, as NDJSON."""
+        with self._stream("/v1/audit", params) as response:
+            yield response.iter_bytes()
+
     def follow(self, job_id: str) -> Iterator[Json]:
         """The job as it changes, until it has ended: by server-sent events, by polling where they break."""
         job = self.job(job_id)

@@ -73,7 +73,9 @@ REMEDIES: dict[str, str] = {
     "unknown_model": "Put the model's folder under <data dir>/models, or name it in GRADSIFT_ALLOWED_MODELS.",
     "model_not_allowed": "Name the folder or hub model in GRADSIFT_ALLOWED_MODELS.",
     "model_unused": "Leave `model` out: this kind of job works on the samples alone.",
-    "webhook_unavailable": "Leave `webhook` out and poll the job or read its events.",
+    "webhook_unavailable": "Set GRADSIFT_WEBHOOK_HOSTS and GRADSIFT_WEBHOOK_SECRET, or poll the job instead.",
+    "webhook_not_allowed": "Add the host to GRADSIFT_WEBHOOK_HOSTS: docs/webhooks.md.",
+    "invalid_webhook": "Send an https URL of at most 2,048 characters, without # and backslashes.",
     "no_events": "Send some first: POST /v1/datasets/{dataset}/events.",
     "no_labelled_events": "GET …/events/summary says what the events lack; look at the job's params.",
     "dataset_empty": "Send labelled train samples before the job.",
@@ -81,6 +83,7 @@ REMEDIES: dict[str, str] = {
     "loss_needs_grades": "Use cross_entropy, or send the samples to a dataset of task relevance.",
     "job_finished": "The job has ended already; its state does not change any more.",
     "worker_lost": "Its worker died several times; look into the worker's log (often: out of memory).",
+    "audit_unavailable": "Let the API reach its data directory, which the audit log is written to.",
     "internal_error": "Report it with the request id; the log holds the cause.",
     # import jobs
     "import_not_allowed": "Put the file under <data dir>/imports, or list the place in GRADSIFT_IMPORT_URLS.",

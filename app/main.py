@@ -12,15 +12,17 @@ from anyio import to_thread
 from fastapi import Depends, FastAPI
 
 from app.api.application import KEY_PROBLEMS, PROBLEMS, Api
+from app.api.audit import AuditDeeds, AuditRefusals
 from app.api.body_limit import BodyLimit
 from app.api.context import RequestContext
 from app.api.dependencies import Service
 from app.api.direct import DirectRoutes
 from app.api.keys import KeyCheck, documented_key
-from app.api.metrics import JOBS_REAPED
+from app.api.metrics import JOBS_REAPED, WEBHOOK_CALLS
 from app.api.problems import install_problem_handlers
 from app.api.routes import (
     access,
+    audit,
     cleaning,
     datasets,
     events,
@@ -35,9 +37,11 @@ from app.api.routes import (
 )
 from app.logs import get_logger
 from app.queue import make_celery, send_hint
+from app.services.audit import audit_job_end, look_after_audit, seal_audit
 from app.services.housekeeping import Housekeeper
 from app.services.jobs_left import clean_up_ended, sweep
 from app.services.key_ring import KeyRing
+from app.services.webhook_calls import WebhookCalls
 from app.settings import Settings, get_settings
 from app.store.connections import TRANSIENT, keeps_append_only_file
 from app.store.key_rates import KeyRates
@@ -45,6 +49,8 @@ from app.store.state import open_state
 from app.store.unfinished import finish_all_writes
 
 SWEEP_SECONDS = 30.0
+WEBHOOK_SECONDS = 1.0
+AUDIT_SECONDS = 2.0
 log = get_logger(__name__)
 
 
@@ -64,6 +70,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             tasks.start_soon(_finish_writes, service)
             tasks.start_soon(_keep_queue_moving, service)
             tasks.start_soon(_keep_house, service)
+            tasks.start_soon(_call_webhooks, service)
+            tasks.start_soon(_keep_audit, service)
             yield
             tasks.cancel_scope.cancel()
         await service.state.exchange.close()
@@ -82,11 +90,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.service = service
     direct = DirectRoutes(app.answer_ordinarily, [*scores.direct, *sets.direct], service)
     limited = BodyLimit(direct, max_bytes=settings.max_body_bytes)
-    app.front = RequestContext(KeyCheck(limited, KeyRing(service.state, settings), rates))
+    audited = AuditDeeds(limited, service.state.audit.desk)
+    checked = KeyCheck(audited, KeyRing(service.state, settings), rates)
+    app.front = RequestContext(AuditRefusals(checked, service.state.audit.desk))
     install_problem_handlers(app)
     for routes in (
         *(datasets, cleaning, samples, splits, events),
-        *(scores, sets, reviews, predictions, jobs, access),
+        *(scores, sets, reviews, predictions, jobs, access, audit),
     ):
         app.include_router(routes.router, dependencies=[Depends(documented_key)], responses=KEY_PROBLEMS)
     app.include_router(health.router)
@@ -131,6 +141,36 @@ async def _keep_house(service: Service) -> None:
             log.exception("a round of housekeeping failed")
 
 
+async def _keep_audit(service: Service) -> None:
+    """Moves the audit log from Redis to files, of several processes one at a time."""
+    look_at = 0.0
+    while True:
+        try:
+            await to_thread.run_sync(seal_audit, service.state)
+            if time.monotonic() >= look_at:
+                await to_thread.run_sync(look_after_audit, service.state, service.settings)
+                look_at = time.monotonic() + SWEEP_SECONDS
+        except TRANSIENT as error:
+            log.warning("redis does not answer, the audit log waits", error=str(error))
+        except Exception:  # it waits in Redis meanwhile
+            log.exception("the audit log could not be written to files")
+        await anyio.sleep(AUDIT_SECONDS)
+
+
+async def _call_webhooks(service: Service) -> None:
+    """Those of jobs that have ended; what this process has begun and not finished another one calls again."""
+    calls = WebhookCalls(service.state, service.settings)
+    while True:
+        try:
+            for outcome in await calls.round():
+                WEBHOOK_CALLS.labels(outcome).inc()
+        except TRANSIENT as error:
+            log.warning("redis does not answer, webhooks wait", error=str(error))
+        except Exception:  # they are called at another time
+            log.exception("webhooks could not be called")
+        await anyio.sleep(WEBHOOK_SECONDS)
+
+
 def _reap(service: Service) -> None:
     store, settings = service.state.jobs, service.settings
     longest_gap = settings.lease_seconds / 2 + 2 * settings.reaper_seconds
@@ -139,6 +179,7 @@ def _reap(service: Service) -> None:
     ):
         JOBS_REAPED.inc()
         log.warning("job taken back from a worker that died", job_id=job_id)
+        audit_job_end(service.state, job_id)
         clean_up_ended(service.state, settings, job_id)
     if store.waiting() and not store.hints():
         service.hint()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 from collections.abc import Callable
 from functools import lru_cache
@@ -44,6 +45,12 @@ class Settings(BaseSettings):
     # Where import jobs may read, beside `<data dir>/imports`.
     import_urls: CommaSeparated = ()
 
+    # Which hosts webhooks of jobs may go to, and what they are signed with.
+    webhook_hosts: CommaSeparated = ()
+    webhook_secret: SecretStr | None = None
+    webhook_insecure: bool = False
+    webhook_private: bool = False
+
     # Limits of one request.
     max_body_bytes: int = Field(default=32 * 2**20, ge=1024)
     max_line_bytes: int = Field(default=4 * 2**20, ge=1024)
@@ -68,6 +75,9 @@ class Settings(BaseSettings):
     housekeeping_seconds: float = Field(default=30.0, ge=0.0)
     versions_kept_seconds: float = Field(default=3600.0, ge=0.0)
 
+    # How long entries of the audit log are kept.
+    audit_days: float = Field(default=365.0, gt=0.0)
+
     # Predictions: how long a request may take, how many may wait for a predictor.
     predict_seconds: float = Field(default=30.0, ge=1.0, le=600.0)
     predict_queue: int = Field(default=64, ge=1, le=10_000)
@@ -77,17 +87,39 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator(
-        *("api_keys_file", "pseudonym_key", "key_rate", "key_concurrent", "key_queued_jobs"), mode="before"
+        *(
+            "api_keys_file",
+            "pseudonym_key",
+            "webhook_secret",
+            "key_rate",
+            "key_concurrent",
+            "key_queued_jobs",
+        ),
+        mode="before",
     )
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
 
-    @field_validator("api_keys", "allowed_models", "import_urls", mode="before")
+    @field_validator("api_keys", "allowed_models", "import_urls", "webhook_hosts", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _signs(cls, value: SecretStr | None) -> SecretStr | None:
+        """As the Standard Webhooks have it: base64 of 24 to 64 bytes, behind `whsec_`."""
+        if value is None:
+            return None
+        try:
+            secret = base64.b64decode(value.get_secret_value().removeprefix("whsec_"), validate=True)
+        except ValueError:
+            secret = b""
+        if not 24 <= len(secret) <= 64:
+            raise ValueError("should be whsec_ and then 24 to 64 random bytes as base64")
         return value
 
     def keys(self) -> tuple[str, ...]:

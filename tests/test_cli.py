@@ -185,7 +185,7 @@ class TestHelp:
     COMMANDS = (
         *("up", "serve", "worker", "predictor", "submit", "score", "grow", "train", "compare", "watch"),
         *("split", "cancel", "jobs", "import", "usage", "download", "predict", "sets", "export", "version"),
-        *("clean", "cleaning", "keys create", "keys list", "keys revoke"),
+        *("clean", "cleaning", "audit", "keys create", "keys list", "keys revoke"),
     )
 
     def test_starts_fast_and_names_every_command(self) -> None:

@@ -111,8 +111,10 @@ def run_claimed(state: State, settings: Settings, claim: Claim) -> bool:
 
 
 def _archive(state: State, claim: Claim) -> None:
-    """Keeps the ended job's record as a file; of a dataset that was deleted meanwhile nothing is kept."""
+    """Keeps the ended job's record as a file, and its end in the audit log; of a dataset that was deleted
+    meanwhile no file is kept."""
     state.archive.save_job(claim.job.id)
+    state.audit.log.job_ended(state.jobs.get(claim.job.id), claim.origin)
     if state.datasets.by_uid(claim.dataset_uid) is None:
         state.archive.drop(claim.job.dataset, claim.dataset_uid)
 

@@ -21,6 +21,7 @@ from app.contracts.params import (
     SplitParams,
     TrainParams,
 )
+from app.contracts.webhooks import Webhook
 
 
 def _known_kind(kind: object) -> object:
@@ -64,7 +65,9 @@ class JobIn(Strict):
         default=None, description="`demo` when left out; null for kinds that train no model."
     )
     params: ParamsOfTheKind = Field(default_factory=dict, validate_default=True)
-    webhook: Text | None = None
+    webhook: Text | None = Field(
+        default=None, description="URL that the job is posted to when it has ended, signed."
+    )
 
 
 class JobOut(BaseModel):
@@ -84,6 +87,7 @@ class JobOut(BaseModel):
     lineage: str | None
     result: dict[str, Any] | None
     error: JobError | None
+    webhook: Webhook | None
 
 
 class JobFileOut(BaseModel):

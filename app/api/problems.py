@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from app.api.context import request_id_of
+from app.api.facts import tell
 from app.errors import (
     REMEDIES,
     Busy,
@@ -93,6 +94,7 @@ def problem_response(
     errors: Sequence[Mapping[str, Any]] = (),
     extra: Mapping[str, Any] | None = None,
 ) -> JSONResponse:
+    tell(request, code=code)
     body: dict[str, Any] = {
         "type": f"urn:gradsift:problem:{code}",
         "title": code.replace("_", " ").capitalize(),

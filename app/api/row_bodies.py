@@ -12,6 +12,7 @@ from anyio import CancelScope, to_thread
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
+from app.api.facts import tell
 from app.api.problems import problem_response
 from app.errors import REMEDIES, Invalid, Malformed, TooLarge, UnsupportedMedia
 from app.ingest.formats import FileKind
@@ -27,6 +28,7 @@ KINDS: dict[str, FileKind] = {
     "text/csv": "csv",
     "application/vnd.apache.parquet": "parquet",
 }
+_ENTERED = ("received", "created", "updated", "unchanged")
 _PACKINGS: dict[str, Packing] = {"": "none", "identity": "none", "gzip": "gzip", "zstd": "zstd"}
 
 
@@ -94,6 +96,8 @@ def rows_answer(request: Request, report: IngestReport) -> Response:
     if not report.received:
         raise Invalid("empty_request", "the request holds no rows")
     counts: dict[str, Any] = msgspec.to_builtins(report)
+    entered = {name: getattr(report, name) for name in _ENTERED}
+    tell(request, counts=entered | {"rejected": report.rejected_total})
     if not report.stored:
         return problem_response(
             request,

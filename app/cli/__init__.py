@@ -11,6 +11,7 @@ import sys
 import typer
 
 from app.cli import (
+    audit,
     cleaning,
     events,
     explain,
@@ -79,6 +80,7 @@ for command in (
     app.command()(command)
 app.command("import")(imports.import_files)
 app.add_typer(keys.app, name="keys")
+app.add_typer(audit.app, name="audit")
 
 
 def main() -> None:

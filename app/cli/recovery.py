@@ -41,10 +41,12 @@ def rebuild(
 
     Example: gradsift rebuild --data-dir ./gradsift-data
     """
+    from app.services.audit import audit_deed
     from app.services.rebuild import rebuild as run
 
     with opened_state(data_dir, alone=True) as state, _progress() as show:
         done, jobs = run(state, datasets or [], replace=replace, report=show)
+        audit_deed(state, "state.rebuild", datasets=len(done), jobs=jobs)
     _print_rebuilt(done, jobs)
 
 
@@ -89,10 +91,12 @@ def backup(
 
     Example: gradsift backup /backups/2026-11-25 --data-dir ./gradsift-data
     """
+    from app.services.audit import audit_deed
     from app.services.backup import backup as run
 
     with opened_state(data_dir) as state, _progress() as show:
         done = run(state, to, lambda what: show(what, 0, 0))
+        audit_deed(state, "state.backup", datasets=done.datasets, jobs=done.jobs)
     print(f"{done.datasets} datasets, {done.jobs} jobs, {done.files} files, {done.size} bytes in {to}")
 
 
@@ -106,10 +110,12 @@ def restore(
 
     Example: gradsift restore /backups/2026-11-25 --data-dir ./gradsift-data
     """
+    from app.services.audit import audit_deed
     from app.services.restore import restore as run
 
     with opened_state(data_dir, alone=True, new=True) as state, _progress() as show:
         done, jobs = run(state, source, show)
+        audit_deed(state, "state.restore", datasets=len(done), jobs=jobs)
     _print_rebuilt(done, jobs)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from app.contracts.access import JobOrigin
 from app.contracts.base import Record, Timestamp
 from app.contracts.dataset_settings import DatasetSettings
+from app.contracts.webhooks import Webhook
 
 Label = str | int | float
 SCORE_FORMULA = "grad-norm-mean/1"
@@ -169,6 +170,7 @@ class Job(Record):
     lineage: str | None = None
     result: dict[str, Any] | None = None
     error: JobError | None = None
+    webhook: Webhook | None = None
 
 
 class Claim(Record):

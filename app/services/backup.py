@@ -13,6 +13,7 @@ whatever its size, and restoring is copying back and rebuilding (`app.services.r
     datasets/<name>-<uid>/results/…         files that its jobs left
     jobs/<id>.json
     keys/<id>.json                          API keys: salted hashes
+    audit/…                                 the audit log
 
 A job that has not ended is in it as queued, without the run that it was in the middle of: after a restore it
 begins anew.
@@ -31,6 +32,7 @@ import pyarrow.parquet as pq
 
 from app.contracts import Dataset, JobState, Progress
 from app.errors import Conflict, NotFound
+from app.services.audit import seal_audit
 from app.services.backup_files import CHUNK, BackupWriter
 from app.store import review_log
 from app.store.archive import MANIFEST, DatasetArchive, Fields
@@ -95,9 +97,26 @@ def backup(state: State, to: str, report: Report) -> BackedUp:
         writer.write(f"keys/{key.id}.json", key.model_dump_json(indent=1).encode())
     for job_id, fields in jobs.items():
         writer.write(f"jobs/{job_id}.json", json.dumps(fields, sort_keys=True, indent=1).encode())
+    _audit(state, writer)
     report("checksums")
     files, size = writer.close()
     return BackedUp(copied, len(jobs), files, size)
+
+
+def _audit(state: State, writer: BackupWriter) -> None:
+    """The files of the audit log, with all that is entered by now."""
+    seal_audit(state)
+    folder = state.audit.files.folder
+    for _ in range(TRIES):
+        try:
+            for name in folder.names():
+                with writer.writing(f"audit/{name}") as stream, folder.open(name) as content:
+                    while chunk := content.read(CHUNK):
+                        stream.write(chunk)
+        except FileNotFoundError:
+            writer.forget("audit")  # joined with others meanwhile
+        else:
+            return
 
 
 def _dataset(state: State, writer: BackupWriter, name: str, report: Report) -> Moment | None:

@@ -7,10 +7,11 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from app.contracts import Dataset, Label, Lineage, SetVersion, Task, now
+from app.contracts import Dataset, JobState, Label, Lineage, SetVersion, Task, now
 from app.contracts.dataset_settings import DatasetSettings
 from app.errors import Conflict, Invalid, NotFound
 from app.ingest.rows import MAX_LABEL_CHARS, known_labels
+from app.services.audit import audit_job_end
 from app.services.jobs_left import clean_up_ended
 from app.settings import Settings
 from app.store.samples import StoredLabel
@@ -138,8 +139,7 @@ def summary(state: State, dataset: Dataset) -> DatasetSummary:
 def delete_dataset(state: State, settings: Settings, dataset: Dataset) -> None:
     """Deletes the dataset with all that belongs to it; a job that runs on it is cancelled."""
     job_ids = state.jobs.unfinished_of(dataset.uid)
-    for job_id in job_ids:
-        state.jobs.cancel(job_id)
+    ended = [job_id for job_id in job_ids if state.jobs.cancel(job_id) is JobState.QUEUED]
     with state.datasets.writing(dataset):
         # First for good out of the registry: rows that are gone must not come back with a lost tail.
         state.durably(lambda: state.datasets.forget(dataset))
@@ -149,6 +149,8 @@ def delete_dataset(state: State, settings: Settings, dataset: Dataset) -> None:
         state.responses.drop(dataset.uid)
         state.results.drop(dataset.uid)
         state.archive.drop(dataset.name, dataset.uid)
+    for job_id in ended:
+        audit_job_end(state, job_id)
     for job_id in job_ids:
         clean_up_ended(state, settings, job_id)
 

@@ -14,9 +14,11 @@ from app.contracts.expressions import of_version, read_set_expression
 from app.contracts.params import CompareParams, FittingParams, ImportParams, JobParams, TrainParams
 from app.errors import Conflict, Invalid
 from app.ingest.import_places import import_place
+from app.services.audit import audit_job_end
 from app.services.cursors import Position, decode_cursor, encode_cursor
 from app.services.datasets import train_counts
 from app.services.jobs_left import clean_up_ended
+from app.services.webhook_places import check_webhook
 from app.settings import Settings
 from app.store.jobs import new_job_id
 from app.store.model_places import check_model_name
@@ -50,13 +52,13 @@ def create_job(
 
     Raises:
         NotFound: unknown dataset, or set version to train on.
-        Invalid, Forbidden: a model that cannot be used, or a dataset that cannot be trained on.
+        Invalid, Forbidden: a model or a webhook that cannot be used, or a dataset that cannot be trained on.
         Conflict: the Idempotency-Key belongs to another request; the job would replace splits in use; flags
             are to exclude samples, but there are none.
         Busy: as many jobs of the key wait as may.
     """
     if origin.webhook is not None:
-        raise Invalid("webhook_unavailable", "this version of the service calls no webhooks")
+        check_webhook(origin.webhook, settings)
     dataset = state.datasets.get(dataset_name)
     used = _checked_model(model, kind, settings)
     if isinstance(params, ImportParams):
@@ -70,7 +72,9 @@ def create_job(
     if kind is JobKind.LABEL and not state.events.log.count(dataset):
         raise Invalid("no_events", f"dataset {dataset_name!r} has no events to make samples of")
     # The uid, not the name: a dataset that was deleted and made again is another one.
-    request = json.dumps([dataset.uid, kind, used, params.model_dump(mode="json")], sort_keys=True)
+    asked = [dataset.uid, kind, used, params.model_dump(mode="json")]
+    asked += [] if origin.webhook is None else [origin.webhook]
+    request = json.dumps(asked, sort_keys=True)
     shown = _with_version(state, dataset, params).model_dump(mode="json")
     key = None if idempotency_key is None else (idempotency_key, request)
     job_id = new_job_id()
@@ -96,6 +100,7 @@ def cancel_job(state: State, settings: Settings, job_id: str) -> Job:
         raise Conflict("job_finished", f"job {job_id} has {before.value} already")
     state.make_durable(since=since)
     if before is JobState.QUEUED:
+        audit_job_end(state, job_id)
         clean_up_ended(state, settings, job_id)
     return state.jobs.get(job_id)
 

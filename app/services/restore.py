@@ -41,7 +41,18 @@ def restore(state: State, source: str, report: Report) -> tuple[list[Rebuilt], i
             state.key_archive.save(ApiKey.model_validate_json(folder.read(name) or b""))
         if name.startswith("jobs/"):
             state.archive.put_job(msgspec.json.decode(folder.read(name) or b"", type=Fields))
+    _audit(state, folder, catalogue, report)
     return rebuild(state, [], replace=False, report=report)
+
+
+def _audit(state: State, folder: Folder, catalogue: Catalogue, report: Report) -> None:
+    """One that is there already goes on: what was entered is not replaced, by whatever backup."""
+    if state.audit.files.segments():
+        report("the target has an audit log of its own, which stays", 0, 0)
+        return
+    for name in catalogue.files:
+        if name.startswith("audit/"):
+            state.audit.files.folder.write(name.removeprefix("audit/"), folder.read(name) or b"")
 
 
 def _require_empty(state: State) -> None:

@@ -15,7 +15,10 @@ from app.store.locations import filesystem, is_url, join_location, remove_tree
 
 
 class Folder:
-    """Whole files by name below one place; a file appears complete and durable, or not at all."""
+    """Whole files by name below one place; a file appears complete and durable, or not at all.
+
+    What a file holds is what was written, whatever its name: Arrow would unpack a `.zst` by itself.
+    """
 
     def __init__(self, location: str) -> None:
         self.location = location
@@ -33,7 +36,7 @@ class Folder:
         self._store.create_dir(target.rpartition("/")[0], recursive=True)
         written = target if self._in_place else f"{target}.{uuid.uuid4().hex}.part"
         try:
-            with self._store.open_output_stream(written) as stream:
+            with self._store.open_output_stream(written, compression=None) as stream:
                 yield stream
         except BaseException:
             if written != target:
@@ -48,7 +51,7 @@ class Folder:
     def read(self, name: str) -> bytes | None:
         if not self.has(name):
             return None
-        with self._store.open_input_stream(f"{self._path}/{name}") as stream:
+        with self._store.open_input_stream(f"{self._path}/{name}", compression=None) as stream:
             return bytes(stream.read())
 
     def open(self, name: str) -> fs.NativeFile:
@@ -58,7 +61,7 @@ class Folder:
     def check(self, name: str) -> None:
         """Raises OSError where a file is gone or is not what its name says (`crc_mark`)."""
         found = 0
-        with self._store.open_input_stream(f"{self._path}/{name}") as stream:
+        with self._store.open_input_stream(f"{self._path}/{name}", compression=None) as stream:
             while chunk := stream.read(2**20):
                 found = crc32(chunk, found)
         if f"-{found:08x}." not in name:

@@ -13,7 +13,7 @@ from app.contracts.access import JobOrigin
 from app.errors import NotFound
 from app.store.keys import Keys
 
-_JSON_FIELDS = ("progress", "params", "result", "error")
+_JSON_FIELDS = ("progress", "params", "result", "error", "webhook")
 
 
 class JobRecords:

@@ -14,24 +14,27 @@ import redis
 
 from app.contracts import Claim, Dataset, Job, JobError, JobKind, JobState, Progress, now
 from app.contracts.access import JobOrigin
+from app.contracts.webhooks import Webhook
 from app.errors import REMEDIES, Busy, Conflict, NotFound, StaleWorker
 from app.store.job_records import JobRecords
 from app.store.keys import Keys
 from app.store.roll import Roll
 from app.store.scripts import Scripts
+from app.store.webhooks import WebhookStore
 
 IDEMPOTENCY_SECONDS = 24 * 3600
 Word = Literal["ok", "cancel", "drain"]
 
 
 class JobStore(JobRecords):
-    """present: the workers that are there."""
+    """present: the workers that are there. webhooks: what is to be called when jobs have ended."""
 
     def __init__(self, client: redis.Redis, keys: Keys) -> None:
         super().__init__(client, keys)
         self._all_keys = keys
         self._scripts = Scripts(client)
         self.present = Roll(client, self._keys.workers)
+        self.webhooks = WebhookStore(client, keys)
 
     # -- for clients -----------------------------------------------------------------------------------
     def create(
@@ -76,6 +79,9 @@ class JobStore(JobRecords):
         }
         if origin is not None:
             fields["origin"] = origin.model_dump_json(exclude_defaults=True)
+            if origin.webhook is not None:
+                fields["webhook"] = Webhook.of(origin.webhook).model_dump_json()
+                self.webhooks.expect(job_id, micros)
         key, digest, sender = ("", "", "" if origin is None else origin.key_id)
         if idempotency is not None:
             named = f"{sender}\0{idempotency[0]}" if sender else idempotency[0]

@@ -1,7 +1,7 @@
 """Every Redis key of the service, each described. Nothing else builds a key.
 
 The part in braces is the cluster hash tag: all keys of a dataset share one slot, all keys of the job queue
-another, all keys of predictions a third, so that each script touches a single slot.
+another, those of predictions a third, those of the audit log a fourth: each script touches a single slot.
 """
 
 from __future__ import annotations
@@ -47,6 +47,10 @@ class Keys:
 
     def dataset(self, uid: str) -> DatasetKeys:
         return DatasetKeys(self.prefix, uid)
+
+    @property
+    def audit(self) -> AuditKeys:
+        return AuditKeys(self.prefix)
 
     # -- jobs ----------------------------------------------------------------------------------------------
     @property
@@ -115,6 +119,11 @@ class JobKeys:
         return f"{self.base}:watched"
 
     @property
+    def webhooks(self) -> str:
+        """Sorted set: ids of jobs whose webhook is not settled, by the time in ms of its next call."""
+        return f"{self.base}:webhooks"
+
+    @property
     def workers(self) -> str:
         """Sorted set: worker names by the time in ms at which they count as gone."""
         return f"{self.base}:workers"
@@ -123,6 +132,41 @@ class JobKeys:
     def draining(self) -> str:
         """Set: workers that are shutting down; their jobs checkpoint and go back to the queue."""
         return f"{self.base}:draining"
+
+
+@dataclass(frozen=True)
+class AuditKeys:
+    """The newest part of the audit log; the rest are files (`app.store.audit_files`)."""
+
+    prefix: str
+
+    @property
+    def base(self) -> str:
+        return f"{self.prefix}:{{audit}}"
+
+    @property
+    def open(self) -> str:
+        """Hash: id of an entry → what has been begun and not ended, as JSON."""
+        return f"{self.base}:open"
+
+    @property
+    def stream(self) -> str:
+        """Stream: entries that are in no file yet, as JSON."""
+        return f"{self.base}:stream"
+
+    @property
+    def head(self) -> str:
+        """String: number and SHA-256 of the last entry in the files."""
+        return f"{self.base}:head"
+
+    @property
+    def turn(self) -> str:
+        """String with expiry: which process writes files now."""
+        return f"{self.base}:turn"
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        return (self.open, self.stream, self.head, self.turn)
 
 
 @dataclass(frozen=True)

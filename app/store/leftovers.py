@@ -9,7 +9,7 @@ from pyarrow import fs
 
 from app.store.locations import filesystem, is_url, join_location
 
-FOLDERS = ("archive", "datasets", "jobs", "responses", "results")
+FOLDERS = ("archive", "audit", "datasets", "jobs", "responses", "results")
 OLD_SECONDS = 24 * 3600.0
 """Nobody writes one file for so long."""
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 import redis
 
 from app.contracts import JobState, SetVersion
+from app.contracts.webhooks import Webhook
 from app.errors import Conflict
 from app.store.archive import Fields
 from app.store.datasets import batches
@@ -79,6 +80,8 @@ class Refill:
             if not JobState(fields["state"]).ended:
                 fields = fields | {"state": JobState.QUEUED.value}
                 pipe.zadd(keys.queue, {job_id: created})
+            if "webhook" in fields and not Webhook.model_validate_json(fields["webhook"]).state.settled:
+                pipe.zadd(keys.webhooks, {job_id: created // 1000})
             pipe.hset(keys.record(job_id), mapping=cast("dict[Any, Any]", fields))
             pipe.zadd(keys.index, {job_id: created})
             pipe.execute()

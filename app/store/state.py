@@ -11,6 +11,7 @@ import redis
 from app.settings import Settings
 from app.store.api_keys import ApiKeyStore, AskedKeys, KeyArchive
 from app.store.archive import Archive
+from app.store.audit_sealing import Audit
 from app.store.connections import connect
 from app.store.datasets import DatasetStore
 from app.store.durability import Durability
@@ -69,6 +70,7 @@ class State:
     asked_keys: AskedKeys
     """The same, on an event loop."""
     key_archive: KeyArchive
+    audit: Audit
 
     def make_durable(self, *, since: str | None = None) -> None:
         """Returns when everything written so far would survive a power cut; see `Durability.sync`."""
@@ -116,4 +118,5 @@ def open_state(settings: Settings, *, outage_seconds: float = 1.0, waits_for_roo
         api_keys=ApiKeyStore(client, keys),
         asked_keys=AskedKeys(exchange, keys),
         key_archive=KeyArchive(settings.data_url),
+        audit=Audit.open(client, keys, exchange, settings.data_url),
     )

@@ -20,6 +20,8 @@ def everything(state: State) -> dict[str, Any]:
             found[key] = dict(sorted(cast("dict[bytes, bytes]", client.hgetall(raw)).items()))
         elif kind == "zset":
             found[key] = client.zrange(raw, 0, -1, withscores=True)
+        elif kind == "stream":
+            found[key] = client.xrange(raw)
         else:
             raise AssertionError(f"{key} is a {kind}")
     return found
@@ -29,6 +31,7 @@ def rebuilt_part(state: State) -> dict[str, Any]:
     """What `rebuild` brings back to the byte: all but leases, tokens and the fence, which it raises."""
     keys = state.keys
     left_out = {
+        *keys.audit.all,  # its own files are what it comes back from
         keys.fsync_marker,
         keys.jobs.token,
         keys.jobs.leases,

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from app.api.bulk import Bulk, BulkBody
 from app.api.dependencies import DatasetDep, Service, ServiceDep
 from app.api.event_schemas import EVENTS_BODY, ITEMS_BODY, BulkOut, EventSummary, ForgottenOut
+from app.api.facts import tell
 from app.api.repeats import IdempotencyKey, answered_once
 from app.api.routes.samples import Delimiter
 from app.api.row_bodies import rows_answer
@@ -89,7 +90,8 @@ def get_event_summary(
 
 
 @router.delete("/users/{user:path}/events")
-def delete_user_events(dataset: DatasetDep, service: ServiceDep, user: str) -> ForgottenOut:
+def delete_user_events(dataset: DatasetDep, service: ServiceDep, user: str, request: Request) -> ForgottenOut:
     """Deletes a user's events and every sample that was made of them, with its scores."""
     found = use.forget_user(service.state, service.settings, dataset, user)
+    tell(request, counts={"events": found.events, "samples": found.samples})
     return ForgottenOut(events=found.events, samples=found.samples)

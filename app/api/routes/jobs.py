@@ -14,6 +14,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from app.api.context import request_id_of
 from app.api.dependencies import Cursor, Limit, ServiceDep
+from app.api.facts import tell
 from app.api.job_schemas import JobFileOut, JobFiles, JobIn, JobOut, JobPage
 from app.api.keys import principal_of, require_dataset
 from app.contracts import Job, JobState
@@ -45,6 +46,7 @@ def post_job(
     """Records and queues a job; the same Idempotency-Key with the same request gives the same job."""
     caller = principal_of(request)
     require_dataset(caller, body.dataset)
+    tell(request, dataset=body.dataset, kind=body.kind.value)
     job, _ = use.create_job(
         service.state,
         service.settings,
@@ -57,6 +59,7 @@ def post_job(
         idempotency_key=idempotency_key,
         most_queued=caller.limits.queued_jobs,
     )
+    tell(request, job=job.id)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return _shown(job)
 
@@ -118,9 +121,11 @@ def get_report_page(service: ServiceDep, job_id: str) -> HTMLResponse:
 
 
 @router.post("/{job_id}/cancel", status_code=202)
-def cancel_job(service: ServiceDep, job_id: str) -> JobOut:
+def cancel_job(service: ServiceDep, job_id: str, request: Request) -> JobOut:
     """Asks the job to stop; it does within one training step."""
-    return _shown(use.cancel_job(service.state, service.settings, job_id))
+    job = use.cancel_job(service.state, service.settings, job_id)
+    tell(request, dataset=job.dataset, kind=job.kind.value)
+    return _shown(job)
 
 
 def _origin(request: Request, webhook: str | None) -> JobOrigin:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from app.contracts import Dataset
 from app.errors import Damaged, NotFound
+from app.services.verify.audit import check_audit
 from app.services.verify.findings import Finding, Findings, confirmed
 from app.services.verify.ids import check_ids
 from app.services.verify.jobs import check_jobs
@@ -51,6 +52,8 @@ def verify(state: State, names: Sequence[str], report: Report) -> Iterator[Findi
         yield from check_jobs(state, inspection)
         report("API keys")
         yield from check_keys(state)
+        report("audit")
+        yield from check_audit(state)
         report("keys")
         yield from orphaned_keys(state, inspection)
 

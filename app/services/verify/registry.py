@@ -122,8 +122,10 @@ class _Known:
                 jobs.watched,
                 jobs.workers,
                 jobs.draining,
+                jobs.webhooks,
             ),
             *(predictions.queue, predictions.predictors),
+            *state.keys.audit.all,
         }
         self._prefixes = (state.keys.celery_prefix, f"{state.keys.rates}:")
         self._job_ids = inspection.job_ids()

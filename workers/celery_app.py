@@ -19,6 +19,7 @@ from app.queue import RUN_NEXT, make_celery
 from app.settings import get_settings
 from app.store.guard import die_with_parent
 from app.store.state import open_state
+from workers.figures import FiguresThread
 from workers.presence import WorkerPresence, name_this_worker
 from workers.threads import spin_little
 
@@ -61,12 +62,15 @@ def _child_starts(**_: Any) -> None:
     # Torch takes seconds to import: more than Celery lets a child take to come up, and more than a job that
     # has lost its worker should wait.
     threading.Thread(target=import_module, args=("workers.runner",), name="warm-up", daemon=True).start()
+    FiguresThread(open_state(get_settings()).worker_figures, name_this_worker(), "jobs").start()
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _ready(**_: Any) -> None:
-    presence = WorkerPresence(open_state(get_settings()).jobs, name_this_worker())
+    state = open_state(get_settings())
+    presence = WorkerPresence(state.jobs, name_this_worker())
     presence.start()
+    FiguresThread(state.worker_figures, name_this_worker(), "main").start()
     _present.append(presence)
 
 

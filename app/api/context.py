@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.headers import header
-from app.api.metrics import REQUEST_SECONDS
+from app.api.metrics import REQUEST_SECONDS, REQUESTS_UNDER_WAY
 from app.logs import get_logger, log_context
 
 _CLIENT_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
@@ -51,10 +51,12 @@ class RequestContext:
                 message["headers"] = [*message["headers"], *own_headers]
             await send(message)
 
+        REQUESTS_UNDER_WAY.inc()
         with log_context(request_id=request_id):
             try:
                 await self._app(scope, receive, send_with_id)
             finally:
+                REQUESTS_UNDER_WAY.dec()
                 seconds = time.perf_counter() - started
                 route = getattr(scope.get("route"), "path", "(none)")
                 _measured(scope["method"], route, status).observe(seconds)

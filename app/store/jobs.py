@@ -19,6 +19,7 @@ from app.store.job_records import JobRecords
 from app.store.keys import Keys
 from app.store.roll import Roll
 from app.store.scripts import Scripts
+from app.store.tally import CREATED
 
 IDEMPOTENCY_SECONDS = 24 * 3600
 Word = Literal["ok", "cancel", "drain"]
@@ -78,12 +79,13 @@ class JobStore(JobRecords):
             digest = hashlib.sha256(idempotency[1].encode()).hexdigest()
         known = self._scripts.run(
             "job_create",
-            [self._keys.record(job_id), self._keys.index, self._keys.queue, key],
+            [self._keys.record(job_id), self._keys.index, self._keys.queue, key, self._keys.tally],
             [
                 job_id,
                 micros,
                 digest,
                 IDEMPOTENCY_SECONDS,
+                f"{CREATED} {kind.value}",
                 *(part for pair in fields.items() for part in pair),
             ],
         )
@@ -96,7 +98,7 @@ class JobStore(JobRecords):
 
     def cancel(self, job_id: str) -> JobState:
         """Cancels a queued job, asks a running one to stop; answers the state before."""
-        keys = [self._keys.record(job_id), self._keys.queue]
+        keys = [self._keys.record(job_id), self._keys.queue, self._keys.tally]
         before = self._scripts.run("job_cancel", keys, [job_id, now().isoformat()])
         if before is None:
             raise NotFound("unknown_job", f"there is no job {job_id!r}")
@@ -112,7 +114,7 @@ class JobStore(JobRecords):
         """
         answer = self._scripts.run(
             "job_claim",
-            [self._keys.queue, self._keys.leases, self._keys.busy, self._keys.token],
+            [self._keys.queue, self._keys.leases, self._keys.busy, self._keys.token, self._keys.tally],
             [
                 self._keys.record(""),
                 int(lease_seconds * 1000),
@@ -191,7 +193,13 @@ class JobStore(JobRecords):
             fields["error"] = error.model_dump_json()
         answer = self._scripts.run(
             "job_end",
-            [self._keys.record(claim.job.id), self._keys.leases, self._keys.busy, self._keys.queue],
+            [
+                self._keys.record(claim.job.id),
+                self._keys.leases,
+                self._keys.busy,
+                self._keys.queue,
+                self._keys.tally,
+            ],
             [
                 claim.job.id,
                 claim.token,
@@ -220,7 +228,7 @@ class JobStore(JobRecords):
         )
         reaped = self._scripts.run(
             "job_reap",
-            [self._keys.leases, self._keys.queue, self._keys.busy, self._keys.watched],
+            [self._keys.leases, self._keys.queue, self._keys.busy, self._keys.watched, self._keys.tally],
             [
                 self._keys.record(""),
                 max_crashes,

@@ -33,6 +33,8 @@ from app.store.samples import SampleStore
 from app.store.scores import ScoreStore
 from app.store.sets import SetStore
 from app.store.splits import SplitStore
+from app.store.tally import Tally
+from app.store.worker_figures import WorkerFigures
 
 T = TypeVar("T")
 
@@ -64,6 +66,8 @@ class State:
     journal: WriteJournal
     answers: AnswerStore
     archive: Archive
+    tally: Tally
+    worker_figures: WorkerFigures
 
     def make_durable(self, *, since: str | None = None) -> None:
         """Returns when everything written so far would survive a power cut; see `Durability.sync`."""
@@ -108,4 +112,6 @@ def open_state(settings: Settings, *, outage_seconds: float = 1.0, waits_for_roo
         journal=WriteJournal(client, keys),
         answers=AnswerStore(client, keys),
         archive=Archive(client, keys, settings.data_url),
+        tally=Tally(client, keys),
+        worker_figures=WorkerFigures(client, keys),
     )

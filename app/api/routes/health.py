@@ -7,9 +7,9 @@ from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app.api.dependencies import Service, ServiceDep
-from app.api.metrics import JOBS_WAITING, PREDICTIONS_WAITING, PREDICTORS, WORKERS
 from app.api.schemas import Health, Readiness
-from app.store.connections import TRANSIENT, answers
+from app.api.survey_metrics import shared_metrics
+from app.store.connections import answers
 from app.store.locations import writable
 
 router = APIRouter(tags=["service"])
@@ -30,17 +30,10 @@ def readyz(service: ServiceDep, response: Response) -> Readiness:
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
-def metrics(service: ServiceDep) -> Response:
+async def metrics(service: ServiceDep) -> Response:
     """Prometheus metrics."""
-    try:
-        JOBS_WAITING.set(service.state.jobs.waiting())
-        WORKERS.set(service.state.jobs.present.count())
-        PREDICTIONS_WAITING.set(service.state.predictions.waiting())
-        PREDICTORS.set(service.state.predictions.present.count())
-    except TRANSIENT:
-        WORKERS.set(0)
-        PREDICTORS.set(0)
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    shared = shared_metrics(await service.surveys.newest())
+    return Response(generate_latest() + shared, media_type=CONTENT_TYPE_LATEST)
 
 
 def _readiness(service: Service) -> Readiness:

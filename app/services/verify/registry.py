@@ -121,6 +121,8 @@ class _Known:
                 jobs.watched,
                 jobs.workers,
                 jobs.draining,
+                jobs.tally,
+                jobs.figures,
             ),
             *(predictions.queue, predictions.predictors),
         }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from importlib import import_module
 from typing import Any
 
 from celery.signals import (
     setup_logging,
+    worker_before_create_process,
     worker_process_init,
     worker_ready,
     worker_shutdown,
@@ -53,6 +55,11 @@ def run_worker() -> None:
 @setup_logging.connect  # type: ignore[untyped-decorator]
 def _log_our_way(**_: Any) -> None:
     configure_logging(get_settings(), part="worker")
+
+
+@worker_before_create_process.connect  # type: ignore[untyped-decorator]
+def _child_says_nothing_yet(**_: Any) -> None:
+    os.environ.pop("_MP_FORK_LOGLEVEL_", None)  # it would write lines of its own form until it logs our way
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]

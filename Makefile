@@ -97,7 +97,7 @@ package: ## Installs the plain package into a fresh environment: no torch, and t
 .PHONY: compose
 compose: ## Validates docker-compose.yml where the compose plugin is installed
 	@if docker compose version >/dev/null 2>&1; then \
-		GRADSIFT_API_KEYS=check docker compose --profile gpu config -q && echo "docker-compose.yml: valid"; \
+		GRADSIFT_API_KEYS=check docker compose --profile "*" config -q && echo "docker-compose.yml: valid"; \
 	else echo "docker compose is not installed: docker-compose.yml is checked by tests/test_packaging.py only"; fi
 
 .PHONY: check

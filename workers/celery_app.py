@@ -47,7 +47,7 @@ def run_worker() -> None:
         "--concurrency=1",
         "--without-gossip",
         "--without-mingle",
-        "--without-heartbeat",
+        *(() if get_settings().celery_events else ("--without-heartbeat",)),
     ]
     celery.worker_main(["--quiet", "worker", f"--loglevel={get_settings().log_level}", *options])
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -22,9 +24,13 @@ def healthz() -> Health:
 
 
 @router.get("/readyz", responses={503: {"model": Readiness}})
-def readyz(service: ServiceDep, response: Response) -> Readiness:
+def readyz(
+    service: ServiceDep,
+    response: Response,
+    worker: Annotated[bool, Query(description="Whether a worker must be there, too.")] = True,
+) -> Readiness:
     """Redis, the sample store and a worker answer."""
-    found = _readiness(service)
+    found = _readiness(service, needs_worker=worker)
     response.status_code = 200 if found.status == "ready" else 503
     return found
 
@@ -36,9 +42,9 @@ async def metrics(service: ServiceDep) -> Response:
     return Response(generate_latest() + shared, media_type=CONTENT_TYPE_LATEST)
 
 
-def _readiness(service: Service) -> Readiness:
+def _readiness(service: Service, *, needs_worker: bool) -> Readiness:
     redis = answers(service.state.client)
     samples = writable(service.settings.data_url)
     worker = redis and service.state.jobs.present.count() > 0
-    ready = redis and samples and worker
+    ready = redis and samples and (worker or not needs_worker)
     return Readiness(status="ready" if ready else "not ready", redis=redis, samples=samples, worker=worker)

@@ -107,6 +107,10 @@ check: lint compose package test ## Everything that CI checks
 lock: ## Resolves constraints.txt anew, in a clean environment
 	PYTHON=$(PYTHON) TORCH=$(TORCH) PIP_FLAGS="$(PIP_FLAGS)" bash scripts/lock.sh
 
+.PHONY: audit-deps
+audit-deps: ## Known vulnerabilities of everything that is pinned (asks PyPI; AUDIT_SERVICE=osv, SBOM=sbom.json)
+	@PYTHON=$(PYTHON) PIP_FLAGS="$(PIP_FLAGS)" AUDIT_SERVICE="$(AUDIT_SERVICE)" SBOM="$(SBOM)" bash scripts/audit_deps.sh
+
 .PHONY: clean
 clean: ## Removes what the commands above made, .venv included
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

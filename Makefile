@@ -97,7 +97,7 @@ package: ## Installs the plain package into a fresh environment: no torch, and t
 .PHONY: compose
 compose: ## Validates docker-compose.yml where the compose plugin is installed
 	@if docker compose version >/dev/null 2>&1; then \
-		GRADSIFT_API_KEYS=check docker compose --profile gpu config -q && echo "docker-compose.yml: valid"; \
+		GRADSIFT_API_KEYS=check docker compose --profile "*" config -q && echo "docker-compose.yml: valid"; \
 	else echo "docker compose is not installed: docker-compose.yml is checked by tests/test_packaging.py only"; fi
 
 .PHONY: check
@@ -106,6 +106,10 @@ check: lint compose package test ## Everything that CI checks
 .PHONY: lock
 lock: ## Resolves constraints.txt anew, in a clean environment
 	PYTHON=$(PYTHON) TORCH=$(TORCH) PIP_FLAGS="$(PIP_FLAGS)" bash scripts/lock.sh
+
+.PHONY: audit-deps
+audit-deps: ## Known vulnerabilities of everything that is pinned (asks PyPI; AUDIT_SERVICE=osv, SBOM=sbom.json)
+	@PYTHON=$(PYTHON) PIP_FLAGS="$(PIP_FLAGS)" AUDIT_SERVICE="$(AUDIT_SERVICE)" SBOM="$(SBOM)" bash scripts/audit_deps.sh
 
 .PHONY: clean
 clean: ## Removes what the commands above made, .venv included

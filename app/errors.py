@@ -215,5 +215,9 @@ class StaleWorker(GradSiftError):
     """A write of a worker whose lease another worker holds now."""
 
 
+class StaleFence(StaleWorker):
+    """A write that the fence of its dataset kept out."""
+
+
 class Damaged(GradSiftError):
     """A file of ours that is gone or was altered."""

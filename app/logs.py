@@ -28,7 +28,10 @@ _SECRET_SHAPES = (
     r"(?<=://)[^/@\s\"]*:[^/@\s\"]+(?=@)",
 )
 # Loggers that install handlers of their own, or did before us.
-_FOREIGN = ("uvicorn", "uvicorn.error", "uvicorn.access", "celery", "celery.task", "celery.redirected")
+_FOREIGN = (
+    *("uvicorn", "uvicorn.error", "uvicorn.access"),
+    *("celery", "celery.task", "celery.redirected", "multiprocessing"),
+)
 # Those whose INFO is a line for every request, file or message: a Celery message is only a hint that a job
 # may wait, and the job has lines of its own.
 _TALKATIVE = (
@@ -99,6 +102,11 @@ class log_context:  # noqa: N801  (used like a function: `with log_context(reque
 
     def __exit__(self, *_: object) -> None:
         structlog.contextvars.reset_contextvars(**self._before)
+
+
+def bound(name: str) -> str:
+    """What `log_context` has put on the lines under this name; empty where it has not."""
+    return str(structlog.contextvars.get_contextvars().get(name, ""))
 
 
 class RedactingFormatter(structlog.stdlib.ProcessorFormatter):

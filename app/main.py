@@ -18,7 +18,7 @@ from app.api.context import RequestContext
 from app.api.dependencies import Service
 from app.api.direct import DirectRoutes
 from app.api.keys import KeyCheck, documented_key
-from app.api.metrics import JOBS_REAPED, WEBHOOK_CALLS
+from app.api.metrics import WEBHOOK_CALLS
 from app.api.problems import install_problem_handlers
 from app.api.routes import (
     access,
@@ -177,7 +177,6 @@ def _reap(service: Service) -> None:
     for job_id in store.reap(
         settings.max_crashes, lease_seconds=settings.lease_seconds, longest_gap_seconds=longest_gap
     ):
-        JOBS_REAPED.inc()
         log.warning("job taken back from a worker that died", job_id=job_id)
         audit_job_end(service.state, job_id)
         clean_up_ended(service.state, settings, job_id)

@@ -44,8 +44,9 @@ def make_celery(settings: Settings) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
-        worker_send_task_events=False,
-        worker_enable_remote_control=False,
+        worker_send_task_events=settings.celery_events,
+        task_send_sent_event=settings.celery_events,
+        worker_enable_remote_control=settings.celery_events,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options={

@@ -82,6 +82,9 @@ class Settings(BaseSettings):
     predict_seconds: float = Field(default=30.0, ge=1.0, le=600.0)
     predict_queue: int = Field(default=64, ge=1, le=10_000)
 
+    # Whether workers tell Celery's monitors (Flower) of themselves and of the messages that they read.
+    celery_events: bool = False
+
     # What the logs look like: "auto" is readable in a terminal and JSON elsewhere.
     log_format: Literal["auto", "json", "console"] = "auto"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -169,8 +169,9 @@ def test_the_base_install_has_no_torch() -> None:
 def test_version_is_the_same_everywhere() -> None:
     version = PROJECT["version"]
     assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    images = [service["image"] for name, service in _compose()["services"].items() if name != "redis"]
-    assert {image.rpartition(":")[2] for image in images} == {version}
+    images = [service["image"] for service in _compose()["services"].values()]
+    own = [image.rpartition(":")[2] for image in images if image.startswith("gradsift-")]
+    assert set(own) == {version}
     try:
         installed = metadata.version(PROJECT["name"])
     except metadata.PackageNotFoundError:
@@ -184,28 +185,53 @@ def _compose() -> dict[str, Any]:
     return loaded
 
 
+OURS = ("api", "worker", "predictor", "worker-gpu")
+PROFILES = {"worker-gpu": "gpu", "prometheus": "monitoring", "grafana": "monitoring", "flower": "flower"}
+
+
 def test_compose_is_safe_and_complete() -> None:
     compose = _compose()
     services = compose["services"]
-    assert set(services) == {"redis", "api", "worker", "predictor", "worker-gpu"}
+    assert set(services) == {"redis", *OURS, *PROFILES}
     assert "yes" in services["redis"]["command"], "without the append-only file a restart loses scores"
+    assert "noeviction" in services["redis"]["command"]
     assert "healthcheck" in services["redis"]
-    for name in ("api", "worker", "predictor", "worker-gpu"):
+    for name in OURS:
         service = services[name]
         assert service["environment"]["GRADSIFT_API_KEYS"].startswith("${GRADSIFT_API_KEYS:?")
-        assert service["read_only"]
-        assert service["restart"] == "unless-stopped"
         assert "data:/data" in service["volumes"]
-    assert services["worker-gpu"]["profiles"] == ["gpu"]
-    for service in services.values():
-        named = {volume.partition(":")[0] for volume in service["volumes"]}
-        assert named <= set(compose["volumes"])
+    assert {name: one["profiles"] for name, one in services.items() if "profiles" in one} == {
+        name: [profile] for name, profile in PROFILES.items()
+    }
+
+
+@pytest.mark.parametrize("name", sorted(_compose()["services"]))
+def test_every_container_is_locked_down(name: str) -> None:
+    service = _compose()["services"][name]
+    assert service["read_only"]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["restart"] == "unless-stopped"
+    assert "privileged" not in service
+    assert re.fullmatch(r"[a-z/-]+:v?[0-9]+\.[0-9.]+", service["image"]), "a tag that moves is no pin"
+    if name not in OURS:  # the user of ours is in the Dockerfile
+        assert service["user"].partition(":")[0] not in ("0", "root", "")
+    for port in service.get("ports", ()):
+        assert port.startswith(("127.0.0.1:", "${GRADSIFT_BIND:-127.0.0.1}:"))
+    for volume in service["volumes"]:
+        place, _, rest = volume.partition(":")
+        if place.startswith("./"):
+            assert (ROOT / place).exists()
+            assert rest.endswith(":ro")
+        else:
+            assert place in _compose()["volumes"]
 
 
 def test_compose_sets_only_settings_that_exist() -> None:
     known = {f"GRADSIFT_{name.upper()}" for name in Settings.model_fields}
     for service in _compose()["services"].values():
-        assert set(service.get("environment", {})) <= known
+        given = {name for name in service.get("environment", {}) if name.startswith("GRADSIFT_")}
+        assert given <= known
 
 
 @pytest.mark.parametrize("target", ["api", "worker"])

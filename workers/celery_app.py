@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from importlib import import_module
 from typing import Any
 
 from celery.signals import (
     setup_logging,
+    worker_before_create_process,
     worker_process_init,
     worker_ready,
     worker_shutdown,
@@ -19,6 +21,7 @@ from app.queue import RUN_NEXT, make_celery
 from app.settings import get_settings
 from app.store.guard import die_with_parent
 from app.store.state import open_state
+from workers.figures import FiguresThread
 from workers.presence import WorkerPresence, name_this_worker
 from workers.threads import spin_little
 
@@ -44,7 +47,7 @@ def run_worker() -> None:
         "--concurrency=1",
         "--without-gossip",
         "--without-mingle",
-        "--without-heartbeat",
+        *(() if get_settings().celery_events else ("--without-heartbeat",)),
     ]
     celery.worker_main(["--quiet", "worker", f"--loglevel={get_settings().log_level}", *options])
 
@@ -54,6 +57,11 @@ def _log_our_way(**_: Any) -> None:
     configure_logging(get_settings(), part="worker")
 
 
+@worker_before_create_process.connect  # type: ignore[untyped-decorator]
+def _child_says_nothing_yet(**_: Any) -> None:
+    os.environ.pop("_MP_FORK_LOGLEVEL_", None)  # it would write lines of its own form until it logs our way
+
+
 @worker_process_init.connect  # type: ignore[untyped-decorator]
 def _child_starts(**_: Any) -> None:
     die_with_parent()
@@ -61,12 +69,15 @@ def _child_starts(**_: Any) -> None:
     # Torch takes seconds to import: more than Celery lets a child take to come up, and more than a job that
     # has lost its worker should wait.
     threading.Thread(target=import_module, args=("workers.runner",), name="warm-up", daemon=True).start()
+    FiguresThread(open_state(get_settings()).worker_figures, name_this_worker(), "jobs").start()
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _ready(**_: Any) -> None:
-    presence = WorkerPresence(open_state(get_settings()).jobs, name_this_worker())
+    state = open_state(get_settings())
+    presence = WorkerPresence(state.jobs, name_this_worker())
     presence.start()
+    FiguresThread(state.worker_figures, name_this_worker(), "main").start()
     _present.append(presence)
 
 

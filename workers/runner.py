@@ -7,14 +7,16 @@ import time
 from typing import Any, Protocol
 
 from app.contracts import Claim, JobError, JobKind, JobState, Progress
-from app.errors import REMEDIES, GradSiftError, NotFound, StaleWorker, Unavailable
+from app.errors import REMEDIES, GradSiftError, NotFound, StaleFence, StaleWorker, Unavailable
 from app.logs import get_logger, log_context
 from app.settings import Settings
 from app.store.connections import TRANSIENT
 from app.store.state import State, open_state
+from app.store.tally import LEASES_LOST, WRITES_REFUSED
 from models.errors import ModelError
 from workers.clean.pipeline import CleanJob
 from workers.compare.pipeline import CompareJob
+from workers.figures import forget_gpu_peak
 from workers.grow.pipeline import GrowJob
 from workers.importing.pipeline import ImportJob
 from workers.label.pipeline import LabelJob
@@ -76,6 +78,7 @@ def _claim(state: State, settings: Settings, worker: str) -> Claim | None:
 def run_claimed(state: State, settings: Settings, claim: Claim) -> bool:
     """Runs one job to its end; False if this worker is to stop."""
     started = time.monotonic()
+    forget_gpu_peak()
     log.info("job claimed", attempt=claim.job.attempt, kind=claim.job.kind.value)
     with JobLease(claim, state.jobs, settings) as lease:
         job = JOBS[claim.job.kind](state, settings, lease)
@@ -87,6 +90,7 @@ def run_claimed(state: State, settings: Settings, claim: Claim) -> bool:
             _end(state, lease, JobState.QUEUED)
             return False
         except StaleWorker as error:
+            _count_lost(state, error)
             log.warning("job lost to another worker", detail=error.detail)
             return True
         except TRANSIENT as error:
@@ -144,11 +148,18 @@ def _end(
             lambda: state.jobs.end(lease.claim, ended, progress=progress, result=result, error=error)
         )
     except StaleWorker as stale:
+        _count_lost(state, stale)
         log.warning("job lost to another worker at its end", detail=stale.detail)
         return False
     if error is not None:
         log.warning("job failed", code=error.code, detail=error.detail)
     return True
+
+
+def _count_lost(state: State, error: StaleWorker) -> None:
+    state.tally.add(LEASES_LOST)
+    if isinstance(error, StaleFence):
+        state.tally.add(WRITES_REFUSED)
 
 
 def _end_by_error(state: State, lease: JobLease, error: GradSiftError | ModelError) -> bool:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.headers import header
-from app.api.metrics import REQUEST_SECONDS
+from app.api.metrics import REQUEST_SECONDS, REQUESTS_UNDER_WAY
 from app.logs import get_logger, log_context
 
 _CLIENT_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
@@ -21,6 +21,10 @@ QUIET = "gradsift.quiet"
 """In the scope of a request that is measured, but worth a log line in debugging only."""
 _OF_A_USER = "/{user"
 """In the route of a path that names a user: the log gets the route in its place."""
+_SUBJECT = re.compile(
+    r"/v1/(?:datasets/(?P<dataset>[A-Za-z0-9][A-Za-z0-9._-]{0,63})|jobs/(?P<job_id>job_[0-9a-f]{22}))(?:/|\Z)"
+)
+"""What a path is about; a name that cannot be one's is not told under it."""
 _QUIET_ROUTES = ("/healthz", "/readyz", "/metrics")
 log = get_logger(__name__)
 _logger = logging.getLogger(__name__)  # says in no time whether a line is wanted
@@ -51,10 +55,12 @@ class RequestContext:
                 message["headers"] = [*message["headers"], *own_headers]
             await send(message)
 
-        with log_context(request_id=request_id):
+        REQUESTS_UNDER_WAY.inc()
+        with log_context(request_id=request_id, **_subject(scope["path"])):
             try:
                 await self._app(scope, receive, send_with_id)
             finally:
+                REQUESTS_UNDER_WAY.dec()
                 seconds = time.perf_counter() - started
                 route = getattr(scope.get("route"), "path", "(none)")
                 _measured(scope["method"], route, status).observe(seconds)
@@ -68,6 +74,11 @@ class RequestContext:
                         status=status,
                         ms=round(seconds * 1000, 1),
                     )
+
+
+def _subject(path: str) -> dict[str, str]:
+    found = _SUBJECT.match(path)
+    return {} if found is None else {name: told for name, told in found.groupdict().items() if told}
 
 
 @cache

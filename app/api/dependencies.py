@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Path, Query, Request
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
+from app.api.surveys import Surveys
 from app.api.writers import Writers
 from app.contracts import Dataset
 from app.services.ranked_versions import RankedVersions
 from app.settings import Settings
 from app.store.state import State
+from app.store.survey import take_survey
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
@@ -38,6 +41,11 @@ class Service:
     hint: Callable[[], None]
     versions: RankedVersions = field(default_factory=RankedVersions)
     writers: Writers = field(default_factory=Writers)
+    surveys: Surveys = field(init=False)
+
+    def __post_init__(self) -> None:
+        take = partial(take_survey, self.state.client, self.state.keys)
+        object.__setattr__(self, "surveys", Surveys(take, self.settings.data_url))
 
 
 async def _service(request: Request) -> Service:  # async: a plain function would be sent to a thread

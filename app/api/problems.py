@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 
 from app.api.context import request_id_of
 from app.api.facts import tell
+from app.api.metrics import REQUESTS_REFUSED
 from app.errors import (
     REMEDIES,
     Busy,
@@ -106,6 +107,7 @@ def problem_response(
     }
     if errors:
         body["errors"] = list(errors)
+    REQUESTS_REFUSED.labels(status, code).inc()
     headers = {"Retry-After": "2"} if status in (429, 503) else {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"

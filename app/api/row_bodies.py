@@ -13,6 +13,7 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
 from app.api.facts import tell
+from app.api.metrics import ROWS_INGESTED
 from app.api.problems import problem_response
 from app.errors import REMEDIES, Invalid, Malformed, TooLarge, UnsupportedMedia
 from app.ingest.formats import FileKind
@@ -95,6 +96,7 @@ async def take_in(chunks: AsyncIterator[bytes], session: IngestSession) -> None:
 def rows_answer(request: Request, report: IngestReport) -> Response:
     if not report.received:
         raise Invalid("empty_request", "the request holds no rows")
+    _count(request.url.path.rpartition("/")[2], report)
     counts: dict[str, Any] = msgspec.to_builtins(report)
     entered = {name: getattr(report, name) for name in _ENTERED}
     tell(request, counts=entered | {"rejected": report.rejected_total})
@@ -109,3 +111,9 @@ def rows_answer(request: Request, report: IngestReport) -> Response:
             counts,
         )
     return JSONResponse(counts, 207 if report.rejected_total else 200)
+
+
+def _count(what: str, report: IngestReport) -> None:
+    for outcome in ("created", "updated", "unchanged"):
+        ROWS_INGESTED.labels(what, outcome).inc(getattr(report, outcome))
+    ROWS_INGESTED.labels(what, "rejected").inc(report.rejected_total)

@@ -144,6 +144,8 @@ class Progress(Record):
     fraction: float = 0.0
     eta_seconds: float | None = None
     samples_per_second: float | None = None
+    step_seconds: float | None = None
+    """Of a training step, over the last ones."""
 
 
 class JobError(Record):

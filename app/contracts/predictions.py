@@ -6,11 +6,13 @@ import msgspec
 
 
 class PredictionRequest(msgspec.Struct, frozen=True):
-    """n texts, and the second text of each or None. attributions: what each token adds is asked for, too."""
+    """n texts, and the second text of each or None. attributions: what each token adds is asked for, too.
+    request_id: of the client's request, for the predictor's log."""
 
     texts: list[str]
     pairs: list[str | None]
     attributions: bool = False
+    request_id: str = ""
 
 
 class TokenValue(msgspec.Struct, frozen=True):

@@ -18,6 +18,7 @@ from app.services.purging import purge_deleted
 from app.settings import Settings
 from app.store.leftovers import remove_leftovers
 from app.store.state import State
+from app.store.tally import COMPACTIONS
 from app.store.turn import housekeeping_turn
 from app.store.upkeep import TableUpkeep
 
@@ -77,6 +78,7 @@ class Housekeeper:
         tables = [samples] if reviews is None else [samples, reviews]
         for table in tables:
             if table.compact_if_needed():
+                state.tally.add(COMPACTIONS)
                 log.info("a table was compacted", dataset=dataset.name)
         for table, at in zip(tables, ("samples", "reviews"), strict=False):
             self._clean(f"{dataset.uid}:{at}", table)

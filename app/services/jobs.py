@@ -14,6 +14,7 @@ from app.contracts.expressions import of_version, read_set_expression
 from app.contracts.params import CompareParams, FittingParams, ImportParams, JobParams, TrainParams
 from app.errors import Conflict, Invalid
 from app.ingest.import_places import import_place
+from app.logs import get_logger
 from app.services.audit import audit_job_end
 from app.services.cursors import Position, decode_cursor, encode_cursor
 from app.services.datasets import train_counts
@@ -26,6 +27,7 @@ from app.store.state import State
 
 DEFAULT_MODEL = "demo"
 Hint = Callable[[], None]
+log = get_logger(__name__)
 
 
 class JobsCursor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,6 +84,7 @@ def create_job(
         lambda: state.jobs.create(dataset, kind, used, shown, key, job_id, origin, most_queued)
     )
     if created:
+        log.info("job queued", job_id=job.id, dataset=dataset.name, kind=kind.value)
         state.archive.save_job(job.id)
         hint()
     return job, created

@@ -12,7 +12,7 @@ from redis.exceptions import LockError
 
 from app.contracts import Dataset, Label, Lineage
 from app.contracts.dataset_settings import DatasetSettings
-from app.errors import Conflict, NotFound, StaleWorker
+from app.errors import Conflict, NotFound, StaleFence
 from app.store.keys import Keys
 from app.store.layout import STATE_FORMAT, other_format
 from app.store.scripts import Scripts
@@ -172,7 +172,7 @@ def refuse_unless(answer: bytes, wanted: bytes) -> None:
     if answer == b"gone":
         raise NotFound("unknown_dataset", "the dataset was deleted meanwhile")
     if answer != wanted:
-        raise StaleWorker("stale_worker", "another worker holds the dataset now")
+        raise StaleFence("stale_worker", "another worker holds the dataset now")
 
 
 def _text(value: object) -> str:

@@ -20,6 +20,7 @@ from app.store.job_records import JobRecords
 from app.store.keys import Keys
 from app.store.roll import Roll
 from app.store.scripts import Scripts
+from app.store.tally import CREATED
 from app.store.webhooks import WebhookStore
 
 IDEMPOTENCY_SECONDS = 24 * 3600
@@ -89,7 +90,7 @@ class JobStore(JobRecords):
             digest = hashlib.sha256(idempotency[1].encode()).hexdigest()
         known = self._scripts.run(
             "job_create",
-            [self._keys.record(job_id), self._keys.index, self._keys.queue, key],
+            [self._keys.record(job_id), self._keys.index, self._keys.queue, key, self._keys.tally],
             [
                 job_id,
                 micros,
@@ -98,6 +99,7 @@ class JobStore(JobRecords):
                 self._keys.record(""),
                 sender,
                 0 if most_queued is None else most_queued,
+                f"{CREATED} {kind.value}",
                 *(part for pair in fields.items() for part in pair),
             ],
         )
@@ -112,7 +114,7 @@ class JobStore(JobRecords):
 
     def cancel(self, job_id: str) -> JobState:
         """Cancels a queued job, asks a running one to stop; answers the state before."""
-        keys = [self._keys.record(job_id), self._keys.queue]
+        keys = [self._keys.record(job_id), self._keys.queue, self._keys.tally]
         before = self._scripts.run("job_cancel", keys, [job_id, now().isoformat()])
         if before is None:
             raise NotFound("unknown_job", f"there is no job {job_id!r}")
@@ -128,7 +130,7 @@ class JobStore(JobRecords):
         """
         answer = self._scripts.run(
             "job_claim",
-            [self._keys.queue, self._keys.leases, self._keys.busy, self._keys.token],
+            [self._keys.queue, self._keys.leases, self._keys.busy, self._keys.token, self._keys.tally],
             [
                 self._keys.record(""),
                 int(lease_seconds * 1000),
@@ -207,7 +209,13 @@ class JobStore(JobRecords):
             fields["error"] = error.model_dump_json()
         answer = self._scripts.run(
             "job_end",
-            [self._keys.record(claim.job.id), self._keys.leases, self._keys.busy, self._keys.queue],
+            [
+                self._keys.record(claim.job.id),
+                self._keys.leases,
+                self._keys.busy,
+                self._keys.queue,
+                self._keys.tally,
+            ],
             [
                 claim.job.id,
                 claim.token,
@@ -236,7 +244,7 @@ class JobStore(JobRecords):
         )
         reaped = self._scripts.run(
             "job_reap",
-            [self._keys.leases, self._keys.queue, self._keys.busy, self._keys.watched],
+            [self._keys.leases, self._keys.queue, self._keys.busy, self._keys.watched, self._keys.tally],
             [
                 self._keys.record(""),
                 max_crashes,

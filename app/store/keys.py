@@ -129,6 +129,16 @@ class JobKeys:
         return f"{self.base}:workers"
 
     @property
+    def tally(self) -> str:
+        """Hash: what has happened to jobs → how often, since the server was empty (`app.store.tally`)."""
+        return f"{self.base}:tally"
+
+    @property
+    def figures(self) -> str:
+        """Hash: `<worker> <process>` → `<time in ms> <JSON>`: what each process says of itself."""
+        return f"{self.base}:figures"
+
+    @property
     def draining(self) -> str:
         """Set: workers that are shutting down; their jobs checkpoint and go back to the queue."""
         return f"{self.base}:draining"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from pathlib import Path
 
@@ -53,3 +54,14 @@ def writable(location: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def room(location: str) -> tuple[int, int] | None:
+    """Free and total bytes of the place's file system; None for an object store, or where it is missing."""
+    if is_url(location):
+        return None
+    try:
+        usage = shutil.disk_usage(location)
+    except OSError:
+        return None
+    return usage.free, usage.total

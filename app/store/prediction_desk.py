@@ -17,6 +17,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from app.contracts.predictions import PredictionAnswer, PredictionRequest
 from app.errors import TimedOut, Unavailable
+from app.logs import bound
 from app.store.connections import TRANSIENT
 from app.store.keys import Keys
 from app.store.scripts import Value, script_digest, script_source
@@ -66,7 +67,7 @@ class PredictionDesk:
             TimedOut: `prediction_timeout`.
         """
         request_id = secrets.token_hex(12)
-        body = msgspec.json.encode(request)
+        body = msgspec.json.encode(msgspec.structs.replace(request, request_id=bound("request_id")))
         limits = [int(seconds * 1000), longest_queue, most_bytes]
         answered = False
         try:

@@ -11,7 +11,7 @@ from typing import cast
 import redis
 
 from app.contracts import Dataset, SetVersion
-from app.errors import StaleWorker
+from app.errors import StaleFence
 from app.store.datasets import refuse_unless
 from app.store.ids import pack_crcs
 from app.store.keys import DatasetKeys, Keys
@@ -152,7 +152,7 @@ class ScoreStore:
         shards = self.read_shards(dataset_uid, lineage, range(shard_count(ordinals)))
         for number, (ledger, held) in shards.items():
             if before_run is not None and ledger.run >= before_run and number not in but:
-                raise StaleWorker("stale_worker", f"run {before_run} of {lineage} has begun already")
+                raise StaleFence("stale_worker", f"run {before_run} of {lineage} has begun already")
             start = number * SHARD_RECORDS
             stop = min(start + len(held), ordinals)
             records[start:stop] = held[: stop - start]

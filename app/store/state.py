@@ -35,6 +35,8 @@ from app.store.samples import SampleStore
 from app.store.scores import ScoreStore
 from app.store.sets import SetStore
 from app.store.splits import SplitStore
+from app.store.tally import Tally
+from app.store.worker_figures import WorkerFigures
 
 T = TypeVar("T")
 
@@ -71,6 +73,8 @@ class State:
     """The same, on an event loop."""
     key_archive: KeyArchive
     audit: Audit
+    tally: Tally
+    worker_figures: WorkerFigures
 
     def make_durable(self, *, since: str | None = None) -> None:
         """Returns when everything written so far would survive a power cut; see `Durability.sync`."""
@@ -119,4 +123,6 @@ def open_state(settings: Settings, *, outage_seconds: float = 1.0, waits_for_roo
         asked_keys=AskedKeys(exchange, keys),
         key_archive=KeyArchive(settings.data_url),
         audit=Audit.open(client, keys, exchange, settings.data_url),
+        tally=Tally(client, keys),
+        worker_figures=WorkerFigures(client, keys),
     )

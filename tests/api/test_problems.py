@@ -178,6 +178,7 @@ def test_service_routes(api: Api) -> None:
     not_ready = api.http.get("/readyz")
     assert not_ready.status_code == 503
     assert not_ready.json() == {"status": "not ready", "redis": True, "samples": True, "worker": False}
+    assert api.http.get("/readyz?worker=false").json() == not_ready.json() | {"status": "ready"}
     api.state.jobs.present.beat("w", 30)
     assert api.http.get("/readyz").json() == {
         "status": "ready",

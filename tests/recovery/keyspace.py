@@ -39,6 +39,8 @@ def rebuilt_part(state: State) -> dict[str, Any]:
         keys.jobs.workers,
         keys.jobs.draining,
         keys.jobs.watched,
+        keys.jobs.tally,
+        keys.jobs.figures,
     }
     found = {key: value for key, value in everything(state).items() if key not in left_out}
     for key, value in found.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import msgspec
@@ -32,9 +33,14 @@ class Answering:
 
         Raises ConnectionError and its like: Redis stayed away. Its clients are told so by the API.
         """
-        with log_context(job_id=taken.job):
-            for request_id, answer in self._answers(taken).items():
+        began = time.monotonic()
+        clients = [request.request_id for request in taken.requests.values() if request.request_id]
+        with log_context(job_id=taken.job, request_id=",".join(clients)):
+            answers = self._answers(taken)
+            for request_id, answer in answers.items():
                 self._queue.answer(request_id, answer)
+            texts = sum(len(taken.requests[request_id].texts) for request_id in answers)
+            log.info("requests answered", texts=texts, ms=round((time.monotonic() - began) * 1000, 1))
 
     def _answers(self, taken: Taken) -> dict[str, PredictionAnswer]:
         try:

@@ -13,6 +13,8 @@ from app.store.connections import REFUSED, TRANSIENT, connect
 from app.store.job_records import JobRecords
 from app.store.keys import Keys
 from app.store.prediction_queue import PredictionQueue
+from app.store.worker_figures import WorkerFigures
+from workers.figures import FiguresThread
 from workers.presence import Presence, name_this_worker
 from workers.threads import spin_little
 
@@ -40,6 +42,7 @@ def run_predictor() -> None:
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     client, keys = connect(settings.redis_url, outage_seconds=OUTAGE_SECONDS), Keys(settings.key_prefix)
+    FiguresThread(WorkerFigures(client, keys), name_this_worker(), "predictor").start()
     predictor = Predictor(PredictionQueue(client, keys), JobRecords(client, keys), settings)
     predictor.run(stop)
     client.close()

@@ -47,4 +47,5 @@ class Pace:
             fraction=round(0.98 * self._step / self._total, 4) if self._total else 0.0,
             eta_seconds=round((self._total - self._step) * seconds / steps, 1) if known else None,
             samples_per_second=round(samples / seconds, 1) if known else None,
+            step_seconds=round(seconds / steps, 6) if known else None,
         )

@@ -11,7 +11,6 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from app.api.dependencies import Cursor, DatasetDep, Limit, ServiceDep
 from app.api.explanation_schemas import ExplanationOut
 from app.api.leaving import unless_client_leaves
-from app.api.metrics import ROWS_INGESTED
 from app.api.repeats import IdempotencyKey, answered_once
 from app.api.row_bodies import JSON, KINDS, json_rows, media_type, packing_of, rows_answer, take_in
 from app.api.schemas import IngestOut, SampleOut, SamplePage
@@ -20,7 +19,6 @@ from app.contracts.flags import SampleFlag
 from app.errors import Invalid, NotFound, UnsupportedMedia
 from app.ingest.columns import Columns
 from app.ingest.formats import RowFormat
-from app.ingest.report import IngestReport
 from app.ingest.rows import row_from_json
 from app.ingest.session import IngestSession
 from app.ingest.writing import Ingest, delete_sample
@@ -135,7 +133,6 @@ async def post_samples(
         else:
             form = RowFormat(KINDS[kind], packing, delimiter, columns)
             await take_in(chunks, IngestSession.of(form, ingest, settings))
-        _count(ingest.report)
         return rows_answer(request, ingest.report)
 
     with service.writers.admitted(settings.max_writers):
@@ -200,9 +197,3 @@ async def get_explanation(
 def remove_sample(dataset: DatasetDep, service: ServiceDep, sample_id: str) -> None:
     """Deletes one sample with its scores."""
     delete_sample(service.state, dataset, sample_id)
-
-
-def _count(report: IngestReport) -> None:
-    for outcome in ("created", "updated", "unchanged"):
-        ROWS_INGESTED.labels(outcome).inc(getattr(report, outcome))
-    ROWS_INGESTED.labels("rejected").inc(report.rejected_total)

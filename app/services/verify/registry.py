@@ -123,6 +123,8 @@ class _Known:
                 jobs.workers,
                 jobs.draining,
                 jobs.webhooks,
+                jobs.tally,
+                jobs.figures,
             ),
             *(predictions.queue, predictions.predictors),
             *state.keys.audit.all,

@@ -1,7 +1,7 @@
 -- Gives the oldest queued job whose dataset is free to a worker: a lease, and a token higher than any before,
 -- because it is above the last one given out and never below the clock. A call that is sent again, because its
 -- answer was lost with the connection, gets the job that it was given before.
--- KEYS: queue, leases, busy, token.  ARGV: record prefix, lease ms, worker, now (RFC 3339), name of this call,
+-- KEYS: queue, leases, busy, token, tally.  ARGV: record prefix, lease ms, worker, now (RFC 3339), name of this call,
 -- the progress of a job that begins.
 local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]
@@ -24,7 +24,11 @@ for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, 999)) do
       redis.call('HSET', KEYS[3], uid, id)
       redis.call('ZREM', KEYS[1], id)
       redis.call('ZADD', KEYS[2], math.floor(now_us / 1000) + tonumber(ARGV[2]), id)
-      redis.call('HINCRBY', record, 'attempt', 1)
+      local kind = redis.call('HGET', record, 'kind')
+      if redis.call('HINCRBY', record, 'attempt', 1) > 1 then
+        redis.call('HINCRBY', KEYS[5], 'resumed ' .. kind, 1)
+      end
+      redis.call('HINCRBY', KEYS[5], 'claimed ' .. kind, 1)
       redis.call('HSET', record, 'state', 'running', 'token', text, 'worker', ARGV[3], 'call', ARGV[5],
         'progress', ARGV[6])
       redis.call('HSETNX', record, 'started_at', ARGV[4])

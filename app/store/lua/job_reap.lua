@@ -2,7 +2,7 @@
 -- Nobody can renew a lease while the server is away, refuses writes or is stopped, and a clock that jumps makes every
 -- lease too old or far too young. So this script notes when it last ran; after a gap, or when the clock went back,
 -- every lease starts anew from now. The note is its first write: a server without room refuses the whole script.
--- KEYS: leases, queue, busy, watched.
+-- KEYS: leases, queue, busy, watched, tally.
 -- ARGV: record prefix, most crashes, now (RFC 3339), error of a job that died too often, lease ms, longest gap ms.
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -17,15 +17,18 @@ end
 local reaped = {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now_ms, 'LIMIT', 0, 100)) do
   local record = ARGV[1] .. id
-  local held = redis.call('HMGET', record, 'state', 'uid', 'created_us', 'cancel')
+  local held = redis.call('HMGET', record, 'state', 'uid', 'created_us', 'cancel', 'kind')
   redis.call('ZREM', KEYS[1], id)
   if held[1] == 'running' then
     if redis.call('HGET', KEYS[3], held[2]) == id then redis.call('HDEL', KEYS[3], held[2]) end
     local crashes = redis.call('HINCRBY', record, 'crashes', 1)
+    redis.call('HINCRBY', KEYS[5], 'reaped', 1)
     if held[4] == '1' then
       redis.call('HSET', record, 'state', 'cancelled', 'finished_at', ARGV[3])
+      redis.call('HINCRBY', KEYS[5], 'ended ' .. held[5] .. ' cancelled', 1)
     elseif crashes >= tonumber(ARGV[2]) then
       redis.call('HSET', record, 'state', 'failed', 'finished_at', ARGV[3], 'error', ARGV[4])
+      redis.call('HINCRBY', KEYS[5], 'ended ' .. held[5] .. ' failed', 1)
     else
       redis.call('HSET', record, 'state', 'queued')
       redis.call('ZADD', KEYS[2], held[3], id)

@@ -27,6 +27,7 @@ from app.api.routes import (
     health,
     jobs,
     predictions,
+    review_files,
     reviews,
     samples,
     scores,
@@ -82,7 +83,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     install_problem_handlers(app)
     for routes in (
         *(datasets, cleaning, samples, splits, events),
-        *(scores, sets, data_map, reviews, predictions, jobs),
+        *(scores, sets, data_map, reviews, review_files, predictions, jobs),
     ):
         app.include_router(routes.router, dependencies=[Depends(documented_key)])
     app.include_router(health.router)

@@ -314,6 +314,16 @@ class QueueOut(BaseModel):
     items: list[QueueItem]
 
 
+class AnnotationsOut(BaseModel):
+    received: int
+    correct: int = Field(description="Labels that were confirmed.")
+    wrong: int = Field(description="Labels that were replaced.")
+    unchanged: int = Field(description="Already known, or older than the sample's last review.")
+    skipped: int = Field(description="Tasks that nobody has annotated, and older ones of the same sample.")
+    rejected_total: int
+    rejected: list[Rejected] = Field(description="The first 10,000 of them.")
+
+
 class Health(BaseModel):
     status: Literal["ok"]
 

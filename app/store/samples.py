@@ -242,6 +242,11 @@ class SampleStore:
         with self._opened(dataset) as table:
             return int(table.count_rows())
 
+    def has(self, dataset: Dataset, where: str) -> bool:
+        """Whether there is a row of which this is true."""
+        with self._opened(dataset) as table:
+            return len(table.to_table(columns=["ordinal"], filter=where, limit=1)) > 0
+
     def highest_ordinal(self, dataset: Dataset) -> int:
         """-1 where there is no sample."""
         return int(self.generations(dataset)[0].max(initial=-1))

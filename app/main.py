@@ -24,11 +24,13 @@ from app.api.routes import (
     access,
     audit,
     cleaning,
+    data_map,
     datasets,
     events,
     health,
     jobs,
     predictions,
+    review_files,
     reviews,
     samples,
     scores,
@@ -96,7 +98,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     install_problem_handlers(app)
     for routes in (
         *(datasets, cleaning, samples, splits, events),
-        *(scores, sets, reviews, predictions, jobs, access, audit),
+        *(scores, sets, data_map, reviews, review_files, predictions, jobs, access, audit),
     ):
         app.include_router(routes.router, dependencies=[Depends(documented_key)], responses=KEY_PROBLEMS)
     app.include_router(health.router)

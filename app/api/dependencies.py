@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Path, Query, Request
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
@@ -15,6 +16,7 @@ from pydantic_core import PydanticCustomError
 from app.api.surveys import Surveys
 from app.api.writers import Writers
 from app.contracts import Dataset
+from app.services.drawn_maps import DrawnMaps
 from app.services.ranked_versions import RankedVersions
 from app.settings import Settings
 from app.store.state import State
@@ -41,6 +43,10 @@ class Service:
     hint: Callable[[], None]
     versions: RankedVersions = field(default_factory=RankedVersions)
     writers: Writers = field(default_factory=Writers)
+    maps: DrawnMaps = field(default_factory=DrawnMaps)
+    map_draws: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(1))
+    map_selections: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
+    """Threads that such work may have at a time, so that look-ups find one."""
     surveys: Surveys = field(init=False)
 
     def __post_init__(self) -> None:

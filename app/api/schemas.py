@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt
 
-from app.contracts import Split, Task, Verdict
+from app.contracts import JobBrief, Split, Task, Verdict
 from app.contracts.base import Strict, Text, Timestamp
 from app.contracts.dataset_settings import DatasetSettings
 from app.contracts.flags import SampleFlag
@@ -58,6 +58,16 @@ class DatasetOut(BaseModel):
     lineage: LineageOut | None
 
 
+class DatasetDetails(BaseModel):
+    samples: int
+    labelled: int = Field(description="Samples that have a label.")
+    splits: dict[Split, int]
+    sets: dict[SetValue, int] = Field(description="Sizes of the current set version; `unscored` is the rest.")
+    last_job: JobBrief | None = Field(
+        description="The one that was sent last; null: none, or none of the 10,000 newest of all datasets."
+    )
+
+
 class DatasetBrief(BaseModel):
     name: str
     task: Task
@@ -65,6 +75,7 @@ class DatasetBrief(BaseModel):
     description: str | None
     created_at: Timestamp
     set_version: int | None
+    details: DatasetDetails | None = Field(description="Null unless asked for.")
 
 
 class DatasetList(BaseModel):
@@ -223,6 +234,30 @@ class SetPage(BaseModel):
     next_cursor: str | None
 
 
+class SetPlace(BaseModel):
+    set: SetValue
+    reason: str
+
+
+class SetMove(BaseModel):
+    id: str
+    from_: SetPlace = Field(alias="from")
+    to: SetPlace
+    importance: float | None = Field(description="In the newer version, else in the older one.")
+    changed: bool = Field(description="Its content is not the one that the older version saw.")
+
+
+class SetMoves(BaseModel):
+    from_: int = Field(alias="from", description="A set version.")
+    to: int
+    counts: dict[SetValue, dict[SetValue, int]] | None = Field(
+        description="How many went from which set to which, of the samples that are there now; null on all "
+        "pages but the first."
+    )
+    items: list[SetMove]
+    next_cursor: str | None
+
+
 class MemberOut(BaseModel):
     member: bool
     set: SetValue
@@ -277,6 +312,16 @@ class QueueItem(BaseModel):
 class QueueOut(BaseModel):
     version: int
     items: list[QueueItem]
+
+
+class AnnotationsOut(BaseModel):
+    received: int
+    correct: int = Field(description="Labels that were confirmed.")
+    wrong: int = Field(description="Labels that were replaced.")
+    unchanged: int = Field(description="Already known, or older than the sample's last review.")
+    skipped: int = Field(description="Tasks that nobody has annotated, and older ones of the same sample.")
+    rejected_total: int
+    rejected: list[Rejected] = Field(description="The first 10,000 of them.")
 
 
 class Health(BaseModel):

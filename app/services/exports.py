@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal
 
 import msgspec
 import pyarrow as pa
@@ -46,6 +46,13 @@ def export(rows: Rows, format_: str, include: frozenset[str]) -> Iterator[bytes]
         return _ndjson(rows)
     schema = flat_schema(include)
     return _csv(rows, schema) if format_ == "csv" else _parquet(rows, schema)
+
+
+def export_plain(rows: Rows, format_: Literal["ndjson", "csv"], names: Sequence[str]) -> Iterator[bytes]:
+    """Rows that have no score; `names` are the columns of a flat file."""
+    if format_ == "ndjson":
+        return _ndjson(rows)
+    return _csv(rows, pa.schema([(name, pa.string()) for name in names]))
 
 
 def flat_schema(include: frozenset[str]) -> pa.Schema:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from collections.abc import Iterator
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 
-from app.contracts import REASONS, SET_BY_CODE, Dataset, Label
-from app.services.ranked_versions import RankedVersions
+from app.contracts import CODE_BY_SET, REASONS, SET_BY_CODE, Dataset, Label, SetName
+from app.services.ranked_versions import RankedVersion, RankedVersions
 from app.services.review_ranking import alternating
 from app.store.samples import StoredLabel
 from app.store.sets import Placement
 from app.store.state import State
 
+ROWS_A_CALL = 1_000
 SHOWN = ("generation", "id", "text", "text_pair", "label", "label_number")
 
 
@@ -23,14 +25,34 @@ def first_to_review(state: State, versions: RankedVersions, dataset: Dataset, li
     Raises:
         NotFound: there are no sets yet.
     """
+    version, batches = queued(state, versions, dataset, limit)
+    return {"version": version, "items": list(chain.from_iterable(batches))}
+
+
+def queued(
+    state: State, versions: RankedVersions, dataset: Dataset, limit: int, set_name: SetName | None = None
+) -> tuple[int, Iterator[list[dict[str, Any]]]]:
+    """The set version, and up to `limit` rows of its queue, of one set or of all, in batches.
+
+    Raises:
+        NotFound: there are no sets yet.
+    """
     version = state.sets.version(dataset, None).version
     ranked = versions.of(state, dataset, version)
-    reviewed = ranked.reviewed(state.reviews.in_force(dataset))
-    queue = alternating(ranked.orders, reviewed)
-    items: list[dict[str, Any]] = []
-    while some := list(islice(queue, limit - len(items))):
-        items += _shown(state, dataset, ranked.members, some)
-    return {"version": version, "items": items}
+    skipped = ranked.reviewed(state.reviews.in_force(dataset))
+    if set_name is not None:
+        skipped |= ranked.members.sets != CODE_BY_SET[set_name]
+    return version, _batches(state, dataset, ranked, alternating(ranked.orders, skipped), limit)
+
+
+def _batches(
+    state: State, dataset: Dataset, ranked: RankedVersion, queue: Iterator[int], limit: int
+) -> Iterator[list[dict[str, Any]]]:
+    left = limit
+    while some := list(islice(queue, min(left, ROWS_A_CALL))):
+        shown = _shown(state, dataset, ranked.members, some)
+        left -= len(shown)
+        yield shown
 
 
 def _shown(state: State, dataset: Dataset, members: Placement, positions: list[int]) -> list[dict[str, Any]]:

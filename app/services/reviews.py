@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -40,7 +41,7 @@ def add_review(
     wanted = None if label is None else _checked_label(dataset, sample_id, label)
     with writing_samples(state, dataset):
         row = find_sample(state, dataset, sample_id)
-        present = _present_label(row)
+        present = present_label(row)
         if present is None:
             raise Invalid("no_label", f"sample {sample_id!r} has no label that could be judged")
         held = standing(state.reviews.of_sample(dataset, row["ordinal"]))
@@ -71,7 +72,7 @@ def take_back(state: State, dataset: Dataset, sample_id: str) -> Review:
     since = state.durability.incarnation()
     with writing_samples(state, dataset):
         row = find_sample(state, dataset, sample_id)
-        present = _present_label(row)
+        present = present_label(row)
         held = standing(state.reviews.of_sample(dataset, row["ordinal"]))
         if held is None:
             raise NotFound("no_review", f"sample {sample_id!r} has no verdict that could be taken back")
@@ -98,17 +99,29 @@ def _record(state: State, dataset: Dataset, made: Review, since: str | None) -> 
     The label is put in place by what would finish the work of a writer that died in between: the one way that
     there is, so that it is also the one that is always tried.
     """
-    if made.new_label is None or made.sample_id is None:
-        return state.reviews.append(dataset, made)
-    if made.generation + 1 == GENERATIONS:
-        detail = f"the content of this sample has changed {made.generation} times, which is the most"
-        raise Invalid("too_many_changes", detail)
-    state.journal.begin(dataset.uid, [made.sample_id])
+    if made.new_label is not None:
+        refuse_change_too_many(made.generation)
+    return record_all(state, dataset, [made], since)[0]
+
+
+def record_all(state: State, dataset: Dataset, made: Sequence[Review], since: str | None) -> list[Review]:
+    """`_record` for reviews of different samples, whose changes are none too many; the caller holds the write
+    lock."""
+    changed = [one.sample_id for one in made if one.new_label is not None and one.sample_id is not None]
+    if not changed:
+        return state.reviews.append_all(dataset, made) if made else []
+    state.journal.begin(dataset.uid, changed)
     state.make_durable(since=since)
-    stored = state.reviews.append(dataset, made)
-    complete_write(state, dataset, [made.sample_id], since=since)
+    stored = state.reviews.append_all(dataset, made)
+    complete_write(state, dataset, changed, since=since)
     state.samples.compact_if_scattered(dataset)
     return stored
+
+
+def refuse_change_too_many(generation: int) -> None:
+    if generation + 1 == GENERATIONS:
+        detail = f"the content of this sample has changed {generation} times, which is the most"
+        raise Invalid("too_many_changes", detail)
 
 
 def _replacement(verdict: Verdict, wanted: StoredLabel | None, present: StoredLabel) -> StoredLabel | None:
@@ -131,7 +144,7 @@ def _text(label: StoredLabel | None) -> str | None:
     return None if label is None else label.text
 
 
-def _present_label(row: dict[str, Any]) -> StoredLabel | None:
+def present_label(row: dict[str, Any]) -> StoredLabel | None:
     return None if row["label"] is None else StoredLabel(row["label"], row["label_number"])
 
 

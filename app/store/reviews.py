@@ -35,10 +35,14 @@ class ReviewStore:
 
     # -- writing: the caller holds the dataset's write lock ----------------------------------------------
     def append(self, dataset: Dataset, review: Review) -> Review:
-        """Stores a review under the next sequence number: rows are never taken out, so it is their count."""
+        return self.append_all(dataset, [review])[0]
+
+    def append_all(self, dataset: Dataset, reviews: Sequence[Review]) -> list[Review]:
+        """Stores reviews under the next sequence numbers: rows are never taken out, so it is their count."""
         with self._opened(dataset) as table:
-            numbered = replace(review, sequence=1 if table is None else table.count_rows() + 1)
-            rows = pa.Table.from_pylist([numbered.row()], schema=SCHEMA)
+            count = 0 if table is None else table.count_rows()
+            numbered = [replace(review, sequence=at) for at, review in enumerate(reviews, count + 1)]
+            rows = pa.Table.from_pylist([review.row() for review in numbered], schema=SCHEMA)
             if table is None:
                 self._create(dataset, rows)
             else:
@@ -83,9 +87,23 @@ class ReviewStore:
                 self._in_force[dataset.uid] = kept
             return kept[1]
 
+    def version(self, dataset: Dataset) -> int:
+        """Of the table: another one whenever something was written; 0 where nothing was."""
+        with self._opened(dataset) as table:
+            return 0 if table is None else int(table.version)
+
     def of_sample(self, dataset: Dataset, ordinal: int) -> list[Review]:
         """A sample's reviews, oldest first."""
         return self._reviews(dataset, f"ordinal = {ordinal}")
+
+    def of_samples(self, dataset: Dataset, ordinals: Sequence[int]) -> dict[int, list[Review]]:
+        """The reviews of those that have some, by ordinal, oldest first."""
+        found: dict[int, list[Review]] = {}
+        for start in range(0, len(ordinals), ORDINALS_A_CALL):
+            some = self._reviews(dataset, _of_ordinals(ordinals[start : start + ORDINALS_A_CALL]))
+            for review in some:
+                found.setdefault(review.ordinal, []).append(review)
+        return found
 
     def after(self, dataset: Dataset, sequence: int, limit: int) -> list[Review]:
         """The reviews that follow a sequence number, 0 for all, oldest first."""

@@ -35,6 +35,8 @@ SCHEMA = pa.schema(
     ]
 )
 WHOLE_NUMBERS_BELOW = 10**18
+BATCH_ROWS = 65_536
+COUNTS_KEPT, COUNTS_KEPT_ROWS = 1_000, 5_000
 
 
 class StoredLabel(NamedTuple):
@@ -78,6 +80,7 @@ class SampleStore:
     def __init__(self, data_url: str) -> None:
         self._data_url = data_url
         self._session = open_session()
+        self._counts: dict[str, tuple[int, list[dict[str, Any]]]] = {}
 
     def location(self, dataset: Dataset) -> str:
         return join_location(self._data_url, "datasets", f"{dataset.name}-{dataset.uid}.lance")
@@ -99,6 +102,7 @@ class SampleStore:
         table.create_scalar_index("ordinal", "BTREE")
 
     def drop(self, dataset: Dataset) -> None:
+        self._counts.pop(dataset.uid, None)
         remove_tree(self.location(dataset))
 
     def table(self, dataset: Dataset, version: int | None = None) -> lance.LanceDataset:
@@ -204,6 +208,30 @@ class SampleStore:
         generations = found["generation"].to_numpy().astype(np.uint32)
         return found["ordinal"].to_numpy(), generations, codes.to_numpy().astype(np.int32)
 
+    def batches(
+        self, dataset: Dataset, columns: Sequence[str], where: str | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """These columns of the rows as they are now, in no order."""
+        with self._opened(dataset) as table:
+            yield from table.to_batches(columns=list(columns), filter=where, batch_size=BATCH_ROWS)
+
+    def previews(
+        self, dataset: Dataset, ordinals: Sequence[int], characters: int
+    ) -> dict[int, dict[str, Any]]:
+        """Id, label, split and the beginning of the text, by ordinal."""
+        if not ordinals:
+            return {}
+        plain = ["ordinal", "id", "label", "label_number", "split"]
+        columns = {name: name for name in plain} | {"text": f"left(text, {characters})"}
+        wanted = f"ordinal IN ({','.join(map(str, ordinals))})"
+        with self._opened(dataset) as table:
+            rows = table.to_table(columns=columns, filter=wanted).to_pylist()
+        return {row["ordinal"]: row for row in rows}
+
+    def version(self, dataset: Dataset) -> int:
+        """Of the table: another one whenever something was written."""
+        return int(self.table(dataset).version)
+
     def ids_that_begin(self, dataset: Dataset, start: str) -> list[str]:
         with self._opened(dataset) as table:
             found = table.to_table(columns=["id"], filter=f"starts_with(id, {quoted(start)})")
@@ -214,16 +242,29 @@ class SampleStore:
         with self._opened(dataset) as table:
             return int(table.count_rows())
 
+    def has(self, dataset: Dataset, where: str) -> bool:
+        """Whether there is a row of which this is true."""
+        with self._opened(dataset) as table:
+            return len(table.to_table(columns=["ordinal"], filter=where, limit=1)) > 0
+
     def highest_ordinal(self, dataset: Dataset) -> int:
         """-1 where there is no sample."""
         return int(self.generations(dataset)[0].max(initial=-1))
 
     def counts(self, dataset: Dataset) -> list[dict[str, Any]]:
-        """Rows by split and label: `{"split", "label", "label_number", "count_all"}`."""
+        """Rows by split and label: `{"split", "label", "label_number", "count_all"}`; kept until the table
+        changes."""
         with self._opened(dataset) as table:
+            kept = self._counts.get(dataset.uid)
+            if kept is not None and kept[0] == table.version:
+                return kept[1]
             columns = table.to_table(columns=["split", "label", "label_number"])
         groups = columns.group_by(["split", "label", "label_number"]).aggregate([([], "count_all")])
         rows: list[dict[str, Any]] = groups.to_pylist()
+        if len(rows) <= COUNTS_KEPT_ROWS:
+            if len(self._counts) >= COUNTS_KEPT:
+                self._counts.clear()
+            self._counts[dataset.uid] = (table.version, rows)
         return rows
 
     def splits_of_groups(self, dataset: Dataset, groups: Sequence[str]) -> dict[str, list[str]]:

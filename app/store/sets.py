@@ -148,6 +148,18 @@ class SetStore:
             raise NotFound("no_sets_yet", f"dataset {dataset.name!r} has no sets yet")
         raise NotFound("unknown_version", f"dataset {dataset.name!r} keeps no set version {wanted}")
 
+    def current(self, datasets: Sequence[Dataset]) -> dict[str, SetVersion]:
+        """By uid, the current version of those that have sets, with the sizes that are left of it."""
+        some = [dataset for dataset in datasets if dataset.set_version]
+        pipe = self._client.pipeline(transaction=False)
+        for dataset in some:
+            pipe.hmget(self._keys.dataset(dataset.uid).versions, version_fields(dataset.set_version))
+        return {
+            dataset.uid: version_and_rows(dataset.set_version, held)[0]
+            for dataset, held in zip(some, pipe.execute(), strict=True)
+            if held[0] is not None
+        }
+
     def cell(self, dataset: Dataset, version: int, ordinal: int) -> Cell | None:
         """An ordinal's place in a version; None if it has none."""
         at = ordinal % CELLS_A_CHUNK * CELL.itemsize
@@ -158,16 +170,27 @@ class SetStore:
 
     def column(self, dataset: Dataset, version: int) -> NDArray[np.void]:
         """The cells of a version, one for each ordinal that is given out; zeros where it has none."""
+        ordinals = self._ordinals(self._keys.dataset(dataset.uid))
+        column = np.zeros(ordinals, dtype=CELL)
+        for at, held in self.column_chunks(dataset, version, 0, ordinals):
+            column[at : at + len(held)] = held
+        return column
+
+    def column_chunks(
+        self, dataset: Dataset, version: int, first: int, stop: int
+    ) -> Iterator[tuple[int, NDArray[np.void]]]:
+        """The cells of the chunks that hold ordinals `first` … `stop` − 1, none of `stop` or above: each
+        with the ordinal of its first cell; zeros where the version has none."""
         keys = self._keys.dataset(dataset.uid)
-        column = np.zeros(self._ordinals(keys), dtype=CELL)
-        firsts = range(0, len(column), CELLS_A_CHUNK)
+        firsts = range(first - first % CELLS_A_CHUNK, stop, CELLS_A_CHUNK)
         for start in range(0, len(firsts), CHUNKS_A_CALL):
             some = firsts[start : start + CHUNKS_A_CALL]
             chunks = cast("list[bytes | None]", self._client.mget([keys.column(version, at) for at in some]))
             for at, chunk in zip(some, chunks, strict=True):
-                held = np.frombuffer(chunk or b"", dtype=CELL)[: len(column) - at]
-                column[at : at + len(held)] = held
-        return column
+                cells = np.zeros(min(CELLS_A_CHUNK, stop - at), dtype=CELL)
+                held = np.frombuffer(chunk or b"", dtype=CELL)[: len(cells)]
+                cells[: len(held)] = held
+                yield at, cells
 
     def rows(self, dataset: Dataset, version: int, set_name: SetName) -> int:
         """How many rows the set has, members that are void by now included."""

@@ -107,7 +107,7 @@ def test_dead_before_the_review_nothing_has_happened(
         raise Died
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(state.reviews), "append", die)
+        patch.setattr(type(state.reviews), "append_all", die)
         with pytest.raises(Died):
             add_review(state, dataset, "a", Verdict.WRONG, "y")
     add_review(state, dataset, "b", Verdict.CORRECT, None)
@@ -207,15 +207,15 @@ def test_a_restart_in_the_middle_is_told_and_finished(
 ) -> None:
     server, state, player = own
     dataset = player.dataset([{"id": "a", "text": "t", "label": "x"}])
-    append = type(state.reviews).append
+    append = type(state.reviews).append_all
 
-    def append_and_restart(*given: object) -> Review:
+    def append_and_restart(*given: object) -> list[Review]:
         made = append(*given)  # type: ignore[arg-type]
         restart(server)
         return made
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(state.reviews), "append", append_and_restart)
+        patch.setattr(type(state.reviews), "append_all", append_and_restart)
         with pytest.raises(Unavailable):
             add_review(state, dataset, "a", Verdict.WRONG, "y")
     assert add_review(state, dataset, "a", Verdict.WRONG, "y").sequence == 1

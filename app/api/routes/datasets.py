@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from app.api.dependencies import DatasetDep, NewName, ServiceDep
 from app.api.keys import principal_of
 from app.api.schemas import (
     DatasetBrief,
+    DatasetDetails,
     DatasetIn,
     DatasetList,
     DatasetOut,
@@ -19,9 +20,9 @@ from app.api.schemas import (
     UsageOut,
 )
 from app.contracts import SetName
-from app.errors import NotFound
 from app.services import datasets as use
 from app.services.datasets import DatasetSummary
+from app.services.overviews import overviews
 from app.services.usage import usage
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
@@ -39,15 +40,19 @@ def put_dataset(dataset: NewName, body: DatasetIn, service: ServiceDep, response
 
 
 @router.get("")
-def list_datasets(service: ServiceDep, request: Request) -> DatasetList:
+def list_datasets(
+    service: ServiceDep,
+    request: Request,
+    details: Annotated[bool, Query(description="With counts, set sizes and the last job of each.")] = False,
+) -> DatasetList:
     """Every dataset that the key reaches, by name."""
+    reaches = principal_of(request).reaches
+    datasets = [dataset for dataset in service.state.datasets.all() if reaches(dataset.name)]
+    told = overviews(service.state, datasets) if details else {}
     items = []
-    for name in filter(principal_of(request).reaches, service.state.datasets.names()):
-        try:
-            held = service.state.datasets.get(name)
-        except NotFound:  # deleted between the two reads
-            continue
-        items.append(DatasetBrief.model_validate(_brief(held.model_dump())))
+    for held in datasets:
+        shown = None if held.uid not in told else DatasetDetails.model_validate(told[held.uid])
+        items.append(DatasetBrief.model_validate(_brief(held.model_dump()) | {"details": shown}))
     return DatasetList(items=items)
 
 

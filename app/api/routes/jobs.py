@@ -15,6 +15,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from app.api.context import request_id_of
 from app.api.dependencies import Cursor, Limit, ServiceDep
 from app.api.facts import tell
+from app.api.job_kinds import JobKinds, job_kinds
 from app.api.job_schemas import JobFileOut, JobFiles, JobIn, JobOut, JobPage
 from app.api.keys import principal_of, require_dataset
 from app.contracts import Job, JobState
@@ -79,6 +80,12 @@ def list_jobs(
         service.state, reaches, dataset=dataset, job_state=state, limit=limit, cursor=cursor
     )
     return JobPage(items=[_shown(job) for job in found["items"]], next_cursor=found["next_cursor"])
+
+
+@router.get("/kinds")
+def list_kinds() -> JobKinds:
+    """What each kind of job does, and its params as a JSON schema: enough to build a form."""
+    return job_kinds()
 
 
 @router.get("/{job_id}")

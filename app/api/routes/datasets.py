@@ -6,7 +6,8 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from app.api.dependencies import DatasetDep, NewName, ServiceDep
+from app.api.dependencies import DatasetDep, Limit, NewName, ServiceDep
+from app.api.lineage_schemas import LineageList
 from app.api.schemas import (
     DatasetBrief,
     DatasetIn,
@@ -21,6 +22,7 @@ from app.contracts import SetName
 from app.errors import NotFound
 from app.services import datasets as use
 from app.services.datasets import DatasetSummary
+from app.services.lineages import list_lineages
 from app.services.usage import usage
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
@@ -54,6 +56,12 @@ def list_datasets(service: ServiceDep) -> DatasetList:
 def get_dataset(dataset: DatasetDep, service: ServiceDep) -> DatasetOut:
     """Counts by split and label, set sizes, the active lineage."""
     return _shown(use.summary(service.state, dataset))
+
+
+@router.get("/{dataset}/lineages")
+def get_lineages(dataset: DatasetDep, service: ServiceDep, limit: Limit = 20) -> LineageList:
+    """Whose scores add up, newest first, each with its runs and where their numbers come from."""
+    return LineageList.model_validate({"items": list_lineages(service.state, dataset, limit)})
 
 
 @router.get("/{dataset}/usage")

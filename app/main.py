@@ -87,6 +87,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version="1",
         summary="Which labelled samples matter: core, edge and noise.",
         lifespan=lifespan,
+        docs_url=None,  # their pages would load scripts from elsewhere
+        redoc_url=None,
         responses=PROBLEMS,
     )
     app.state.service = service

@@ -21,6 +21,7 @@ from models.encoders.adapters import LoraSettings, add_lora
 from models.encoders.adaptive_ranks import AdaLoraSettings, add_adalora
 from models.encoders.language import EncoderState, LoadedLanguageModel, adopt_encoder, load_language_model
 from workers.lease import JobLease
+from workers.provenance import provenance
 from workers.score.checkpoint import Checkpoints
 from workers.score.data import JobData, Rows, load_job_data
 from workers.score.exclusion import exclusion_of
@@ -146,6 +147,11 @@ class TrainingGround(Ground):
             self.state.splits.mark_used(dataset, self.claim.job.id)
             self.state.archive.save_manifest(dataset)
         self.state.make_durable(since=since)
+
+    def provenance(self, version: int, data: JobData, classifier: LoadedClassifier) -> dict[str, Any]:
+        """Where the job's numbers come from."""
+        job = self.claim.job
+        return provenance(job.id, job.model, self.params, version, data, classifier)
 
     def tokenized(self, model: LoadedModel, rows: Rows) -> LabelledTexts:
         tokens = tokenize(

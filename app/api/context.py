@@ -12,7 +12,7 @@ from prometheus_client import Histogram
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.headers import header
+from app.api.headers import header, headers_of
 from app.api.metrics import REQUEST_SECONDS, REQUESTS_UNDER_WAY
 from app.logs import get_logger, log_context
 
@@ -44,7 +44,7 @@ class RequestContext:
         asked = header(scope, b"x-request-id")
         request_id = asked.decode() if _CLIENT_ID.fullmatch(asked) else os.urandom(16).hex()
         scope["request_id"] = request_id
-        own_headers = ((b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff"))
+        own_headers = ((b"x-request-id", request_id.encode()), *headers_of(scope["path"]))
         started = time.perf_counter()
         status = 500
 
@@ -52,7 +52,8 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], *own_headers]
+                given = [pair for pair in message["headers"] if pair[0] != b"cache-control"]
+                message["headers"] = [*given, *own_headers]
             await send(message)
 
         REQUESTS_UNDER_WAY.inc()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -68,6 +68,10 @@ class ExplanationOut(BaseModel):
     version: int | None
     policy: str | None
     job: str | None = Field(description="That made the sets.")
+    lineage: str | None = Field(description="Whose scores they are of.")
+    provenance: dict[str, Any] | None = Field(
+        description="Which samples, model, code and machine that job worked with; as in its result."
+    )
     importance: float | None
     rank: Rank | None
     noise_probability: float | None

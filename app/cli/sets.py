@@ -76,6 +76,9 @@ def export(
         list[str] | None, typer.Option(help="More columns: text, label, score. Comma-separated or repeated.")
     ] = None,
     version: VersionOption = None,
+    keep_formulas: Annotated[
+        bool, typer.Option("--keep-formulas", help="CSV with texts as they are: not for spreadsheets.")
+    ] = False,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
 ) -> None:
@@ -88,6 +91,8 @@ def export(
     if output is None and format is Format.parquet and sys.stdout.isatty():
         raise typer.BadParameter("parquet is not for a terminal; name a file", param_hint="--output")
     params = {"format": format.value}
+    if keep_formulas:
+        params["formulas"] = "keep"
     if include:
         params["include"] = ",".join(include)
     if version is not None:

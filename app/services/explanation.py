@@ -13,6 +13,7 @@ from app.contracts import REASONS, SET_BY_CODE, UNSCORED, Dataset, SetVersion
 from app.contracts.predictions import PredictionRequest
 from app.services.datasets import find_sample
 from app.services.influence import Influences, influences
+from app.services.lineages import provenance_of
 from app.services.predictions import predict, trained_model
 from app.services.ranked_versions import RankedVersion, RankedVersions
 from app.services.review_queue import class_label
@@ -55,6 +56,7 @@ def explain(state: State, versions: RankedVersions, dataset: Dataset, sample_id:
     at = ranked.position(row["ordinal"], row["generation"])
     if at is not None:
         told |= _placed(dataset, version, ranked, at)
+        told["provenance"] = provenance_of(state, dataset, version.lineage, version.job)
     results = state.results.of_job(dataset.uid, version.job)
     return told | _seen(state, dataset, Explanation(results), row, version)
 
@@ -74,7 +76,17 @@ async def attributed(state: State, settings: Settings, dataset: Dataset, told: R
 
 def _nothing() -> Row:
     empty = dict.fromkeys(
-        ("version", "policy", "job", "importance", "rank", "noise_probability", "attributions")
+        (
+            "version",
+            "policy",
+            "job",
+            "lineage",
+            "provenance",
+            "importance",
+            "rank",
+            "noise_probability",
+            "attributions",
+        )
     )
     return {
         **empty,
@@ -101,6 +113,7 @@ def _placed(dataset: Dataset, version: SetVersion, ranked: RankedVersion, at: in
         "version": version.version,
         "policy": version.policy,
         "job": version.job,
+        "lineage": version.lineage,
         "set": set_name,
         "reason": reason,
         "rule": rule(version.policy, reason, {**version.params, "noise_probability": probability}),

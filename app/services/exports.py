@@ -17,6 +17,9 @@ MEDIA_TYPES = {
     "csv": "text/csv; charset=utf-8",
     "parquet": "application/vnd.apache.parquet",
 }
+FORMULA_STARTS = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+"""As the OWASP page on CSV injection lists them, with their full-width forms."""
+_CLIENTS_OWN = ("id", "text", "text_pair", "label", "new_label")
 _PLAIN = [
     ("id", pa.string()),
     ("importance", pa.float64()),
@@ -41,18 +44,21 @@ _SCORE = [
 ]
 
 
-def export(rows: Rows, format_: str, include: frozenset[str]) -> Iterator[bytes]:
+def export(
+    rows: Rows, format_: str, include: frozenset[str], *, keep_formulas: bool = False
+) -> Iterator[bytes]:
+    """keep_formulas: of CSV: write texts as they are, though a spreadsheet would run some of them."""
     if format_ == "ndjson":
         return _ndjson(rows)
     schema = flat_schema(include)
-    return _csv(rows, schema) if format_ == "csv" else _parquet(rows, schema)
+    return _csv(rows, schema, keep_formulas) if format_ == "csv" else _parquet(rows, schema)
 
 
 def export_plain(rows: Rows, format_: Literal["ndjson", "csv"], names: Sequence[str]) -> Iterator[bytes]:
     """Rows that have no score; `names` are the columns of a flat file."""
     if format_ == "ndjson":
         return _ndjson(rows)
-    return _csv(rows, pa.schema([(name, pa.string()) for name in names]))
+    return _csv(rows, pa.schema([(name, pa.string()) for name in names]), keep_formulas=False)
 
 
 def flat_schema(include: frozenset[str]) -> pa.Schema:
@@ -80,14 +86,25 @@ def _ndjson(rows: Rows) -> Iterator[bytes]:
         yield b"".join(msgspec.json.encode(row) + b"\n" for row in batch)
 
 
-def _csv(rows: Rows, schema: pa.Schema) -> Iterator[bytes]:
+def _csv(rows: Rows, schema: pa.Schema, keep_formulas: bool) -> Iterator[bytes]:
+    shown = flatten if keep_formulas else _without_formulas
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, schema.names, extrasaction="ignore", lineterminator="\r\n")
     writer.writeheader()
     for batch in rows:
-        writer.writerows(flatten(row) for row in batch)
+        writer.writerows(shown(row) for row in batch)
         yield _drained(buffer)
     yield _drained(buffer)
+
+
+def _without_formulas(row: dict[str, Any]) -> dict[str, Any]:
+    """With a ' before texts that a spreadsheet would take for a formula; a label that is a number is none."""
+    flat = flatten(row)
+    for name in _CLIENTS_OWN:
+        value = row.get(name)
+        if isinstance(value, str) and value[:1] in FORMULA_STARTS:
+            flat[name] = f"'{value}"
+    return flat
 
 
 def _drained(buffer: io.StringIO) -> bytes:

@@ -4,6 +4,7 @@ Below a lineage's folder, for each of its runs:
 
     run-000001/epoch-0000-<fence>-<crc>.parquet   every visit of that epoch, once, by ordinal
     run-000001/closed-<fence>-<crc>.json          which of the files count, which shards the run wrote last
+    run-000001/provenance-<fence>-<crc>.json      samples, model, code and machine of each attempt
 
 A file carries the fence of its writer in its name and is never replaced: a worker that was taken for dead
 and writes late spoils nothing, because the newer one's file wins. The CRC-32 of its content, also in the
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +48,7 @@ ROWS_A_GROUP = 65_536
 LAST_STEP = 2**32 - 1
 """The step of a run's final write: beyond every other, so that it replaces what an earlier attempt left."""
 _EPOCH = re.compile(r"run-(\d{6})/epoch-(\d{4})-(\d+)-([0-9a-f]{8})\.parquet")
+_PROVENANCE = re.compile(r"run-(\d{6})/provenance-(\d+)-([0-9a-f]{8})\.json")
 _CLOSED = re.compile(r"run-(\d{6})/closed-(\d+)-([0-9a-f]{8})\.json")
 
 
@@ -125,7 +127,26 @@ class LineageDeltas:
             if of_run == run and by <= fence:
                 self.folder.remove(other)
 
+    def write_provenance(self, run: int, fence: int, told: Mapping[str, Any]) -> None:
+        content = json.dumps(told, sort_keys=True, allow_nan=False).encode()
+        self.folder.write(f"run-{run:06}/provenance-{fence}-{crc_mark(content)}.json", content)
+
     # -- reading ---------------------------------------------------------------------------------------
+    def provenance(self) -> dict[int, dict[str, Any]]:
+        """Run → what its newest attempt worked with. Raises Damaged."""
+        newest: dict[int, tuple[int, str]] = {}
+        for name in self.folder.names():
+            if found := _PROVENANCE.fullmatch(name):
+                run, fence = map(int, found.groups()[:2])
+                newest[run] = max(newest.get(run, (-1, "")), (fence, name))
+        told = {}
+        for run, (_, name) in newest.items():
+            try:
+                told[run] = dict(json.loads(self.folder.read_checked(name)))
+            except (OSError, ValueError) as error:
+                raise damaged(self.folder, name, error) from error
+        return told
+
     def runs(self) -> list[Run]:
         """Every run that left a file, oldest first."""
         epochs: dict[int, dict[int, tuple[int, str]]] = {}
@@ -197,7 +218,7 @@ class LineageDeltas:
 
 def run_of(name: str) -> int | None:
     """The run that a file below a lineage's folder belongs to."""
-    found = _EPOCH.fullmatch(name) or _CLOSED.fullmatch(name)
+    found = _EPOCH.fullmatch(name) or _CLOSED.fullmatch(name) or _PROVENANCE.fullmatch(name)
     return None if found is None else int(found[1])
 
 

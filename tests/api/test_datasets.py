@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.api.asking import Api, code
+from tests.playing import LINEAGE
 
 
 def test_made_once_and_found_again(api: Api) -> None:
@@ -235,3 +236,17 @@ def test_readers_and_writers_of_a_dataset_that_is_deleted_meet_no_internal_error
         jobs = [pool.submit(remake if turn % 4 == 0 else use, turn) for turn in range(40)]
         seen = set().union(*(job.result() for job in jobs))
     assert seen <= {200, 201, 204, 404, 409}
+
+
+def test_lineages(api: Api) -> None:
+    assert api.read("/lineages") == {"items": []}
+    api.post({"id": "1", "text": "t", "label": 1})
+    api.player.score({"1": [1.0]})
+    dataset = api.state.datasets.get("d")
+    held = api.state.datasets.lineage(dataset, LINEAGE)
+    assert held is not None
+    api.state.archive.of_dataset(dataset).save_lineage(held)
+    (lineage,) = api.read("/lineages")["items"]
+    assert lineage["active"] is True
+    assert (lineage["model"], lineage["revision"], lineage["runs"]) == ("demo", "r1", [])
+    assert code(api.get("/lineages", name="nobody"), 404) == "unknown_dataset"

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from typing import Any
+from urllib.parse import quote
 
 import pyarrow.parquet as pq
 import pytest
@@ -120,3 +121,65 @@ def test_an_old_version_is_exported_as_it_was(scored: Api) -> None:
 )
 def test_exports_that_cannot_be(scored: Api, params: dict[str, Any]) -> None:
     assert code(scored.get("/sets/core/export", **params), 422) == "invalid_request"
+
+
+STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+
+
+@pytest.fixture
+def formulas(api: Api) -> Api:
+    """Texts, pairs and ids that a spreadsheet would run, and labels that only look so."""
+    rows = [
+        {
+            "id": f"{start}{i}" if start.isprintable() else f"x{i}",
+            "text": f"{start}cmd|' /C calc'!A0",
+            "label": -1.5,
+        }
+        for i, start in enumerate(STARTS)
+    ]
+    rows += [
+        {"id": "p", "text": "1-1=0", "text_pair": "=1+1", "label": "-1.5"},
+        {"id": "q", "text": "plain", "label": "=2"},
+    ]
+    api.post(*rows)
+    api.player.score(
+        {str(row["id"]): [float(99 - i)] for i, row in enumerate(rows)}, core_fraction=1.0, noise_fraction=0.0
+    )
+    return api
+
+
+def test_a_spreadsheet_runs_nothing_of_a_csv(formulas: Api) -> None:
+    rows = exported(formulas, "csv", include="text,label,score")
+    assert len(rows) > len(STARTS)
+    for row in rows:
+        assert all(row[name][:1] not in STARTS for name in ("id", "text", "text_pair", "reason", "lineage"))
+    by_id = {row["id"]: row for row in rows}
+    assert by_id["'=0"]["text"] == "'=cmd|' /C calc'!A0"
+    assert [by_id[sample_id]["label"] for sample_id in ("'=0", "q")] == ["-1.5", "'=2"], "numbers are none"
+    assert by_id["p"]["text"] == "1-1=0"
+    assert all(float(row["importance"]) > 0 for row in rows)
+
+
+def test_formulas_are_kept_where_that_is_asked_for_and_in_other_formats(formulas: Api) -> None:
+    lines = exported(formulas, "ndjson", include="text,label")
+    kept = exported(formulas, "csv", include="text,label", formulas="keep")
+    for format_rows in (kept, exported(formulas, "parquet", include="text,label")):
+        assert [(row["id"], row["text"]) for row in format_rows] == [
+            (one["id"], one["text"]) for one in lines
+        ]
+    assert lines[0]["text"].startswith("=")
+    assert code(formulas.get("/sets/core/export", format="csv", formulas="run"), 422) == "invalid_request"
+
+
+def test_our_own_csv_comes_back_as_it_was(formulas: Api) -> None:
+    """With formulas kept; the others would come back as other ids."""
+    before = exported(formulas, "ndjson", include="text,label")
+    answer = formulas.get("/sets/core/export", format="csv", include="text,label", formulas="keep")
+    columns = [("meta", ""), ("column", "id:id")]
+    sent = formulas.http.post(
+        "/v1/datasets/d/samples", params=columns, content=answer.content, headers={"Content-Type": "text/csv"}
+    )
+    assert sent.json()["rejected"] == [], sent.text
+    assert sent.json()["created"] == 0
+    for one in before:
+        assert formulas.read(f"/samples/{quote(one['id'])}")["text"] == one["text"]

@@ -86,6 +86,7 @@ class CompareJob:
         result = {
             "data_version": version,
             "model_revision": classifier.revision,
+            "provenance": ground.provenance(version, data, classifier),
             "domain_pretraining": dict(adapted.told) if adapted else None,
             "labels": list(data.classes),
             "train_samples": len(data.train),

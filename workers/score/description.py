@@ -30,6 +30,7 @@ def described(material: Material, coverage: Mapping[str, Any], sets: SetVersion)
         "lineage": lineage.id,
         "model_revision": lineage.revision,
         "data_version": material.version,
+        "provenance": dict(material.provenance),
         "coverage": coverage,
     }
 

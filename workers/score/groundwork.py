@@ -32,7 +32,7 @@ from workers.score.settled import settled_records, unsettled_shards
 @dataclass(frozen=True)
 class Material:
     """What a job works on. version: of the samples. classifier: as it was loaded. run: its number in the
-    lineage."""
+    lineage. provenance: all of that in words, and the machine."""
 
     dataset: Dataset
     version: int
@@ -43,6 +43,7 @@ class Material:
     train: LabelledTexts
     validation: LabelledTexts | None
     seen: Seen
+    provenance: Mapping[str, Any]
 
 
 class Groundwork(TrainingGround):
@@ -64,12 +65,15 @@ class Groundwork(TrainingGround):
         lineage, run = self.when_free(
             lambda: open_lineage(self.state, dataset, self.claim, self.params, classifier)
         )
+        told = self.provenance(version, data, classifier)
+        deltas = self.state.archive.of_dataset(dataset).deltas(lineage.id)
+        when_there_is_room(self.lease, lambda: deltas.write_provenance(run, self.claim.token, told))
         self.phase("tokenizing")
         train = self.tokenized(classifier, data.train)
         validation = None if data.validation is None else self.tokenized(classifier, data.validation)
         seen = look(self.params, classifier, data, train, validation, self.artifacts, self.lease)
         use_kernels(self.settings.cpu_kernels)
-        return Material(dataset, version, data, classifier, lineage, run, train, validation, seen)
+        return Material(dataset, version, data, classifier, lineage, run, train, validation, seen, told)
 
     def hold(self, dataset: Dataset) -> None:
         """Registers this worker as the one that writes; again, where the server lost its tail.

@@ -103,6 +103,7 @@ class TrainJob:
             "validation_source": data.validation_source,
             "data_version": version,
             "model_revision": classifier.revision,
+            "provenance": ground.provenance(version, data, classifier),
             "domain_pretraining": dict(adapted.told) if adapted else None,
             "epochs": course.epochs,
             "steps": course.step,

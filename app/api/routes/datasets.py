@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.api.dependencies import DatasetDep, NewName, ServiceDep
+from app.api.dependencies import DatasetDep, Limit, NewName, ServiceDep
 from app.api.keys import principal_of
+from app.api.lineage_schemas import LineageList
 from app.api.schemas import (
     DatasetBrief,
     DatasetDetails,
@@ -22,6 +23,7 @@ from app.api.schemas import (
 from app.contracts import SetName
 from app.services import datasets as use
 from app.services.datasets import DatasetSummary
+from app.services.lineages import list_lineages
 from app.services.overviews import overviews
 from app.services.usage import usage
 
@@ -60,6 +62,12 @@ def list_datasets(
 def get_dataset(dataset: DatasetDep, service: ServiceDep) -> DatasetOut:
     """Counts by split and label, set sizes, the active lineage."""
     return _shown(use.summary(service.state, dataset))
+
+
+@router.get("/{dataset}/lineages")
+def get_lineages(dataset: DatasetDep, service: ServiceDep, limit: Limit = 20) -> LineageList:
+    """Whose scores add up, newest first, each with its runs and where their numbers come from."""
+    return LineageList.model_validate({"items": list_lineages(service.state, dataset, limit)})
 
 
 @router.get("/{dataset}/usage")

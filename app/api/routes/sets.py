@@ -82,6 +82,10 @@ def export_set(
     format: Annotated[Literal["ndjson", "csv", "parquet"], Query()] = "ndjson",
     version: Version = None,
     include: Annotated[str, Query(description="Comma-separated: text, label, score.")] = "",
+    formulas: Annotated[
+        Literal["escape", "keep"],
+        Query(description="Of CSV: whether texts that a spreadsheet would run get a ' before them."),
+    ] = "escape",
 ) -> StreamingResponse:
     """The whole set as a file, streamed."""
     name, columns = _set_name(set_name), _columns(include)
@@ -89,7 +93,7 @@ def export_set(
     rows = use.export_rows(service.state, dataset, name, held, columns)
     filename = f"{dataset.name}-{name.value}-v{held.version}.{format}"
     return StreamingResponse(
-        exports.export(rows, format, columns),
+        exports.export(rows, format, columns, keep_formulas=formulas == "keep"),
         media_type=exports.MEDIA_TYPES[format],
         headers={"Content-Disposition": f'attachment; filename="{filename}"'},
     )

@@ -76,6 +76,7 @@ REMEDIES: dict[str, str] = {
     "loss_needs_grades": "Use cross_entropy, or send the samples to a dataset of task relevance.",
     "job_finished": "The job has ended already; its state does not change any more.",
     "worker_lost": "Its worker died several times; look into the worker's log (often: out of memory).",
+    "budget_exceeded": "Raise max_minutes; a score job goes on from the visits that this one has stored.",
     "internal_error": "Report it with the request id; the log holds the cause.",
     # import jobs
     "import_not_allowed": "Put the file under <data dir>/imports, or list the place in GRADSIFT_IMPORT_URLS.",

@@ -153,6 +153,6 @@ class TrainingGround(Ground):
             rows.texts,
             rows.text_pairs,
             model.clamp_length(self.params.max_length),
-            on_chunk=lambda _: self.lease.check(),
+            on_chunk=lambda _: self.lease.step(preparing=True),
         )
         return LabelledTexts(tokens, rows.labels, rows.queries)

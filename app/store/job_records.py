@@ -37,6 +37,11 @@ class JobRecords:
         raw = cast("bytes | None", self._client.hget(self._keys.record(job_id), "origin"))
         return JobOrigin() if raw is None else JobOrigin.model_validate_json(raw)
 
+    def ran_seconds(self, job_id: str) -> float:
+        """How long the job has run, in all attempts, as its workers have told."""
+        raw = cast("bytes | None", self._client.hget(self._keys.record(job_id), "ran_ms"))
+        return int(raw or 0) / 1000
+
     def ids_before(self, bound: float | None, limit: int) -> list[tuple[str, float]]:
         """Job ids and their places in time, newest first, strictly older than `bound`."""
         top = "+inf" if bound is None else f"({bound:.0f}"

@@ -131,12 +131,18 @@ class JobStore(JobRecords):
             token=int(token),
             worker=worker,
             origin=self.origin(job_id),
+            ran_seconds=self.ran_seconds(job_id),
         )
 
-    def renew(self, claim: Claim, lease_seconds: float, progress: Progress | None) -> Word:
+    def renew(
+        self, claim: Claim, lease_seconds: float, progress: Progress | None, ran_seconds: float = 0.0
+    ) -> Word:
         """Renews the lease and leaves the progress; says whether to go on, cancel, or give the job back.
 
         A lease that ran out is taken again where nobody has claimed the job since.
+
+        Args:
+            ran_seconds: how long the job has run by now, in all attempts.
 
         Raises:
             StaleWorker: the job is another worker's, or has ended.
@@ -152,6 +158,7 @@ class JobStore(JobRecords):
                 "" if progress is None else progress.model_dump_json(),
                 claim.worker,
                 keys.record(""),
+                int(ran_seconds * 1000),
             ],
         )
         word = cast("bytes", answer).decode()

@@ -66,7 +66,7 @@ class JobKeys:
         return f"{self.prefix}:{{jobs}}"
 
     def record(self, job_id: str) -> str:
-        """Hash: one job (JSON fields; `token`, `uid`, `crashes`, `cancel` beside them)."""
+        """Hash: one job (JSON fields; `token`, `uid`, `crashes`, `cancel`, `ran_ms` beside them)."""
         return f"{self.base}:job:{job_id}"
 
     def idempotency(self, key_digest: str) -> str:

@@ -76,6 +76,11 @@ class FittingRun(TrainingRun[Losses]):
 
     def _accumulate(self, data: LabelledTexts, micro_batches: Batches, step: int) -> Losses:
         weight = self._loss_scale.factor / sum(len(batch) for batch in micro_batches)
+    def stop(self) -> None:
+        """Ends the run here: with the best model so far, where that is asked for and an epoch has ended."""
+        if self._config.load_best_model_at_end and self._best is not None:
+            self._model.load_state_dict(self._best)
+
         self._optimizer.zero_grad(set_to_none=True)
         found: list[torch.Tensor] = []
         for place, batch in enumerate(micro_batches):
@@ -122,6 +127,6 @@ class FittingRun(TrainingRun[Losses]):
         if self._config.load_best_model_at_end and closed.epoch_metrics is not None:
             if self._stopping.best_loss < best_before:
                 self._best = {name: one.clone() for name, one in self._model.state_dict().items()}
-            if self.finished and self._best is not None:
-                self._model.load_state_dict(self._best)
+            if self.finished:
+                self.stop()
         return closed

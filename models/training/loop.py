@@ -115,6 +115,11 @@ class TrainingRun(ABC, Generic[S]):
     def steps(self) -> Generator[StepResult[S], None, None]:
         """Train from where the run stands, yielding after every optimiser step until it is finished.
 
+    @property
+    def step_in_epoch(self) -> int:
+        """Steps of the epoch that has begun."""
+        return self._step_in_epoch
+
         Between two steps the caller may save `state_dict`, evaluate or stop for good. Raises ModelError
         `non_finite_score` before the step in question changes the model.
         """

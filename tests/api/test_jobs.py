@@ -202,7 +202,7 @@ def test_params_that_are_known_to_both_kinds(
         ("score", {"initial_fraction": 0.2}, ["/params/initial_fraction"]),
         ("score", {"max_rounds": 5, "min_gain": 0.01}, ["/params/max_rounds", "/params/min_gain"]),
         ("score", {"round_patience": 2, "seed": -1}, ["/params/seed", "/params/round_patience"]),
-        ("score", {"max_visits": None, "max_minutes": None}, ["/params/max_visits", "/params/max_minutes"]),
+        ("score", {"max_visits": None, "max_minutes": 0}, ["/params/max_minutes", "/params/max_visits"]),
     ],
     ids=repr,
 )

@@ -104,7 +104,7 @@ class ScoreJob:
             **kept,
             **({"noise": told} if told else {}),
             **({} if update is None else {"update": update.told()}),
-            "steps": len(books.history.epochs) * config.steps_per_epoch(len(chosen.positions)),
+            "stopped_by": training.stopped_by,
             "seconds": round(time.monotonic() - started, 2),
         }
         run = training.last

@@ -90,7 +90,7 @@ class Teaching:
             left = others if recording else None
             for batches in self._steps(run, positions, left, epochs, measured):
                 measured = batches
-                self._ground.lease.check(self._pace.progress())
+                self._ground.lease.step(self._pace.progress())
                 if self._ground.checkpoints.due():
                     self._save(lesson, run, measured)
             taught = self._look_back(run, classifier, others, recording=recording)

@@ -86,7 +86,7 @@ class TrainJob:
         if adapted is not None:
             classifier = ground.load_model(len(data.classes), encoder=adapted.encoder)
         run = FittingRun(classifier, train, validation, config, pick_device(), grades=data.grades)
-        course = Fitting(ground, pace).go(run, rows)
+        course = Fitting(ground, pace).go(run, rows, partly=True)
         ground.phase("evaluating", step=pace.done, total=pace.total)
         measure = partial(Measure, classes=data.classes, by_query=dataset.task is Task.RELEVANCE)
         validated = self._evaluated(run, classifier, data.validation, validation, measure)
@@ -114,6 +114,7 @@ class TrainJob:
         files = when_there_is_room(self._lease, lambda: self._save(classifier, data, result))
         files += when_there_is_room(self._lease, lambda: self._keep_events(course, result))
         result = {**result, "files": sorted(files)}
+            "stopped_by": course.stopped_by,
         report_training(
             ground, result, course.points, None if tested is None else (tested.rows, tested.logits)
         )

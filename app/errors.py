@@ -76,6 +76,8 @@ REMEDIES: dict[str, str] = {
     "loss_needs_grades": "Use cross_entropy, or send the samples to a dataset of task relevance.",
     "job_finished": "The job has ended already; its state does not change any more.",
     "worker_lost": "Its worker died several times; look into the worker's log (often: out of memory).",
+    "queue_full": "Send the request again later; Retry-After says when. Or start more workers.",
+    "out_of_memory": "Lower max_length, choose a smaller model or adapters, or give the worker more memory.",
     "budget_exceeded": "Raise max_minutes; a score job goes on from the visits that this one has stored.",
     "internal_error": "Report it with the request id; the log holds the cause.",
     # import jobs

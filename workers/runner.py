@@ -13,6 +13,7 @@ from app.settings import Settings
 from app.store.connections import TRANSIENT
 from app.store.state import State, open_state
 from models.errors import ModelError
+from models.memory import is_out_of_memory
 from workers.clean.pipeline import CleanJob
 from workers.compare.pipeline import CompareJob
 from workers.grow.pipeline import GrowJob
@@ -101,8 +102,9 @@ def run_claimed(state: State, settings: Settings, claim: Claim) -> bool:
             ended = _end_by_error(state, lease, error)
         except Exception as error:
             log.exception("job failed unexpectedly")
+            code = "out_of_memory" if is_out_of_memory(error) else "internal_error"
             detail = f"{type(error).__name__}: {error}"[:2000]
-            shown = JobError(code="internal_error", detail=detail, remedy=REMEDIES["internal_error"])
+            shown = JobError(code=code, detail=detail, remedy=REMEDIES[code])
             ended = _end(state, lease, JobState.FAILED, error=shown)
     if ended:
         _archive(state, claim)

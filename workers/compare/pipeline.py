@@ -90,7 +90,9 @@ class CompareJob:
             "skipped_unlabelled": data.skipped_unlabelled,
             "excluded": data.excluded,
             **compared(ended, measure, slices, params, self._lease.check),
+            "steps": sum(one.training.steps for one in ended),
             "stopped_by": stopped_by,
+            "micro_batch": ground.micro_batch.size,
             "seconds": round(sum(one.seconds for one in ended), 2),
             "files": [PREDICTIONS],
         }
@@ -109,8 +111,6 @@ class CompareJob:
         self._ground.keep(NAMED, {name: torch.from_numpy(positions) for name, positions in named.items()})
         return named
 
-    def _trained(
-        self,
     def _all_trained(
         self, plan: list[Training], data: JobData, train: LabelledTexts, test: LabelledTexts, pace: Pace
     ) -> tuple[list[Trained], str | None]:
@@ -126,6 +126,8 @@ class CompareJob:
             return ended[:whole], MAX_MINUTES
         return ended, None
 
+    def _trained(
+        self,
         number: int,
         training: Training,
         data: JobData,
@@ -143,7 +145,15 @@ class CompareJob:
             began = time.monotonic()
             classifier = self._ground.load_model(len(data.classes), seed=training.seed, encoder=self._encoder)
             mine, rows = train.take(training.positions), data.train.take(training.positions)
-            run = FittingRun(classifier, mine, None, training.config, pick_device(), grades=data.grades)
+            run = FittingRun(
+                classifier,
+                mine,
+                None,
+                training.config,
+                pick_device(),
+                grades=data.grades,
+                micro_batch=self._ground.micro_batch,
+            )
             course = Fitting(self._ground, pace).go(run, rows, name=file)
             logits = predicted(self._ground, run, classifier, test.tokens)
             loss = course.epochs[-1]["train_loss"]

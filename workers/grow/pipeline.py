@@ -82,6 +82,7 @@ class GrowJob:
             "stopped": stopped,
             "stopped_by": MAX_MINUTES if stopped == "minutes" else None,
             "best_round": best_round(grown.rounds, self._params.min_gain),
+            "micro_batch": ground.micro_batch.size,
             "noise": grown.rounds[-1]["noise"],
             "steps": grown.steps,
             "visits": grown.visits,

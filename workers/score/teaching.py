@@ -84,7 +84,9 @@ class Teaching:
             return self._as_done(self._done[lesson], others, recording=recording)
         config = training_config(self._ground.params, epochs=epochs)
         classifier = self._ground.load_model(len(self._material.data.classes))
-        run = ScoringRun(classifier, train.take(positions), None, config, pick_device())
+        run = ScoringRun(
+            classifier, train.take(positions), None, config, pick_device(), self._ground.micro_batch
+        )
         measured = self._go_on(lesson, run)
         try:
             left = others if recording else None

@@ -85,7 +85,15 @@ class TrainJob:
         adapted = domain.adapted(pace) if domain else None
         if adapted is not None:
             classifier = ground.load_model(len(data.classes), encoder=adapted.encoder)
-        run = FittingRun(classifier, train, validation, config, pick_device(), grades=data.grades)
+        run = FittingRun(
+            classifier,
+            train,
+            validation,
+            config,
+            pick_device(),
+            grades=data.grades,
+            micro_batch=ground.micro_batch,
+        )
         course = Fitting(ground, pace).go(run, rows, partly=True)
         ground.phase("evaluating", step=pace.done, total=pace.total)
         measure = partial(Measure, classes=data.classes, by_query=dataset.task is Task.RELEVANCE)
@@ -106,6 +114,8 @@ class TrainJob:
             "domain_pretraining": dict(adapted.told) if adapted else None,
             "epochs": course.epochs,
             "steps": course.step,
+            "stopped_by": course.stopped_by,
+            "micro_batch": ground.micro_batch.size,
             "validation": None if validated is None else validated.metrics,
             "test": None if tested is None else tested.metrics,
             "seconds": round(course.seconds, 2),
@@ -114,7 +124,6 @@ class TrainJob:
         files = when_there_is_room(self._lease, lambda: self._save(classifier, data, result))
         files += when_there_is_room(self._lease, lambda: self._keep_events(course, result))
         result = {**result, "files": sorted(files)}
-            "stopped_by": course.stopped_by,
         report_training(
             ground, result, course.points, None if tested is None else (tested.rows, tested.logits)
         )

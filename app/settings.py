@@ -50,6 +50,7 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(default=6.0, gt=0.5)
     heartbeat_seconds: float = Field(default=1.0, gt=0.05)
     reaper_seconds: float = Field(default=0.5, gt=0.05)
+    max_queued_jobs: int = Field(default=1_000, ge=1, le=10_000)
     max_crashes: int = Field(default=3, ge=1)
     flush_seconds: float = Field(default=2.0, ge=0.0)
     checkpoint_seconds: float = Field(default=30.0, ge=0.0)

@@ -47,6 +47,7 @@ def create_job(
     Raises:
         NotFound: unknown dataset, or set version to train on.
         Invalid, Forbidden: a model that cannot be used, or a dataset that cannot be trained on.
+        Busy: as many jobs wait as may.
         Conflict: the Idempotency-Key belongs to another request; the job would replace splits in use; flags
             are to exclude samples, but there are none.
     """
@@ -69,7 +70,10 @@ def create_job(
     shown = _with_version(state, dataset, params).model_dump(mode="json")
     key = None if idempotency_key is None else (idempotency_key, request)
     job_id = new_job_id()
-    job, created = state.durably(lambda: state.jobs.create(dataset, kind, used, shown, key, job_id, origin))
+    most = settings.max_queued_jobs
+    job, created = state.durably(
+        lambda: state.jobs.create(dataset, kind, used, shown, key, job_id, origin, most_waiting=most)
+    )
     if created:
         state.archive.save_job(job.id)
         hint()

@@ -14,7 +14,7 @@ import redis
 
 from app.contracts import Claim, Dataset, Job, JobError, JobKind, JobState, Progress, now
 from app.contracts.access import JobOrigin
-from app.errors import REMEDIES, Conflict, NotFound, StaleWorker
+from app.errors import REMEDIES, Busy, Conflict, NotFound, StaleWorker
 from app.store.job_records import JobRecords
 from app.store.keys import Keys
 from app.store.roll import Roll
@@ -43,6 +43,8 @@ class JobStore(JobRecords):
         idempotency: tuple[str, str] | None = None,
         job_id: str | None = None,
         origin: JobOrigin | None = None,
+        *,
+        most_waiting: int = 0,
     ) -> tuple[Job, bool]:
         """Records and queues a job; answers it and whether this call made it.
 
@@ -50,9 +52,11 @@ class JobStore(JobRecords):
             idempotency: the client's Idempotency-Key, and the request that it stands for.
             job_id: of `new_job_id`; to create the same job again changes nothing.
             origin: of the request that sends it.
+            most_waiting: jobs in the queue; 0: any number.
 
         Raises:
             Conflict: the key was used for another request.
+            Busy: `queue_full`.
         """
         job_id = job_id or new_job_id()
         micros = int(job_id.removeprefix("job_")[:14], 16)
@@ -84,11 +88,14 @@ class JobStore(JobRecords):
                 micros,
                 digest,
                 IDEMPOTENCY_SECONDS,
+                most_waiting,
                 *(part for pair in fields.items() for part in pair),
             ],
         )
         if not known:
             return self.get(job_id), True
+        if known == b"full":
+            raise Busy("queue_full", f"{most_waiting} jobs wait already, the most that may")
         known_digest, known_id = cast("bytes", known).decode().split(" ")
         if known_digest != digest:
             raise Conflict("idempotency_key_reused", "this Idempotency-Key belongs to a different request")
@@ -104,7 +111,9 @@ class JobStore(JobRecords):
 
     # -- for workers -----------------------------------------------------------------------------------
     def claim(self, worker: str, lease_seconds: float, call: str | None = None) -> Claim | None:
-        """The oldest queued job whose dataset is free, now leased to this worker; None if there is none.
+        """A queued job whose dataset is free, now leased to this worker; None if there is none.
+
+        The oldest of the dataset that was given a worker the longest ago.
 
         Args:
             call: a name of this claim: claiming again under it gives the same job while it runs. A new one
@@ -112,7 +121,7 @@ class JobStore(JobRecords):
         """
         answer = self._scripts.run(
             "job_claim",
-            [self._keys.queue, self._keys.leases, self._keys.busy, self._keys.token],
+            [self._keys.queue, self._keys.leases, self._keys.busy, self._keys.token, self._keys.served],
             [
                 self._keys.record(""),
                 int(lease_seconds * 1000),

@@ -29,6 +29,20 @@ def ready(api: Api) -> Api:
     return api
 
 
+def test_a_full_queue_refuses_at_once_and_says_when_to_come_again(serve: Callable[..., Api]) -> None:
+    ready = serve(max_queued_jobs=2)
+    ready.put()
+    ready.post(*({"id": str(i), "text": "t", "label": i % 2} for i in range(4)))
+    first = ready.job()
+    assert ready.job().status_code == 202
+    refused = ready.job()
+    assert code(refused, 429) == "queue_full"
+    assert int(refused.headers["Retry-After"]) > 0
+    assert len(ready.http.get("/v1/jobs").json()["items"]) == 2
+    ready.http.post(f"/v1/jobs/{first.json()['id']}/cancel")
+    assert ready.job().status_code == 202
+
+
 def test_a_job_is_recorded_with_its_defaults_filled_in(ready: Api) -> None:
     response = ready.job(
         params={"num_train_epochs": 1, "learning_rate": 0, "model_config": {"num_hidden_layers": 2}}
@@ -190,7 +204,7 @@ def test_params_that_are_known_to_both_kinds(
         ("grow", {"initial_fraction": 0.6}, ["/params"]),
         ("grow", {"initial_fraction": 0}, ["/params/initial_fraction"]),
         ("grow", {"core_fraction": 0.1}, ["/params"]),
-        ("grow", {"max_rounds": 0, "max_minutes": "5"}, ["/params/max_rounds", "/params/max_minutes"]),
+        ("grow", {"max_rounds": 0, "max_minutes": "5"}, ["/params/max_minutes", "/params/max_rounds"]),
         ("grow", {"peft": {"r": 0}}, ["/params/peft/r"]),
         ("score", {"peft": {"method": "adalora"}}, ["/params/peft/method"]),
         ("train", {"peft": {"method": "prefix"}}, ["/params/peft/method"]),

@@ -58,6 +58,10 @@ class Settings(BaseSettings):
     # Whether a worker without a GPU compiles the small kernels that make its scores cheap.
     cpu_kernels: bool = True
 
+    # What an hour of a worker costs, for estimates.
+    cost_per_hour: float | None = Field(default=None, ge=0)
+    cost_currency: str = Field(default="USD", min_length=1, max_length=16)
+
     # Housekeeping: how often, and how long a reader may be at an old version of a table.
     housekeeping_seconds: float = Field(default=30.0, ge=0.0)
     versions_kept_seconds: float = Field(default=3600.0, ge=0.0)

@@ -40,6 +40,7 @@ class JobLease:
     def __init__(self, claim: Claim, jobs: JobStore, settings: Settings) -> None:
         self.claim = claim
         self.progress = claim.job.progress
+        self.samples_per_second: float | None = None
         minutes = claim.job.params.get("max_minutes")
         self._budget = None if minutes is None else 60.0 * float(minutes)
         self._began = time.monotonic()
@@ -86,6 +87,7 @@ class JobLease:
         """
         if progress is not None:
             self.progress = progress
+            self.samples_per_second = progress.samples_per_second or self.samples_per_second
         if time.monotonic() - self._asked >= ASK_AGAIN_SECONDS:
             self._renew()
         if self._lost is not None:

@@ -134,7 +134,9 @@ def _end(
     """
     progress = lease.progress
     if ended is JobState.SUCCEEDED:
-        progress = progress.model_copy(update={"phase": "done", "fraction": 1.0, "eta_seconds": 0.0})
+        done = {"phase": "done", "fraction": 1.0, "eta_seconds": 0.0}
+        # How fast it was, for estimates of later ones; what came after its training was of another speed.
+        progress = progress.model_copy(update=done | {"samples_per_second": lease.samples_per_second})
     elif ended is JobState.QUEUED:
         progress = Progress(phase="queued", step=progress.step, total_steps=progress.total_steps)
     try:

@@ -12,10 +12,11 @@ from app.contracts import Dataset, Job, JobKind, JobState, Task
 from app.contracts.access import JobOrigin
 from app.contracts.expressions import of_version, read_set_expression
 from app.contracts.params import CompareParams, FittingParams, ImportParams, JobParams, TrainParams
-from app.errors import Conflict, Invalid
+from app.errors import Busy, Conflict, Invalid
 from app.ingest.import_places import import_place
 from app.services.cursors import Position, decode_cursor, encode_cursor
 from app.services.datasets import train_counts
+from app.services.estimates import estimate
 from app.services.jobs_left import clean_up_ended
 from app.settings import Settings
 from app.store.jobs import new_job_id
@@ -42,14 +43,69 @@ def create_job(
     origin: JobOrigin,
     idempotency_key: str | None,
 ) -> tuple[Job, bool]:
-    """The job, and whether this call made it.
+    """The job, and whether this call made it. Raises as `checked_request`, and
+
+    Raises:
+        Busy: as many jobs wait as may.
+        Conflict: the Idempotency-Key belongs to another request.
+    """
+    dataset, used, asked = checked_request(state, settings, dataset_name, kind, model, params, origin)
+    # The uid, not the name: a dataset that was deleted and made again is another one.
+    request = json.dumps([dataset.uid, kind, used, params.model_dump(mode="json")], sort_keys=True)
+    shown = asked.model_dump(mode="json")
+    key = None if idempotency_key is None else (idempotency_key, request)
+    job_id, most = new_job_id(), settings.max_queued_jobs
+    job, created = state.durably(
+        lambda: state.jobs.create(dataset, kind, used, shown, key, job_id, origin, most_waiting=most)
+    )
+    if created:
+        state.archive.save_job(job.id)
+        hint()
+    return job, created
+
+
+def dry_run(
+    state: State,
+    settings: Settings,
+    *,
+    dataset_name: str,
+    kind: JobKind,
+    model: str | None,
+    params: JobParams,
+    origin: JobOrigin,
+) -> dict[str, Any]:
+    """What the job would be, and an estimate of it: nothing is recorded. Raises as `checked_request`, and
+
+    Raises:
+        Busy: as many jobs wait as may.
+    """
+    dataset, used, asked = checked_request(state, settings, dataset_name, kind, model, params, origin)
+    if state.jobs.waiting() >= settings.max_queued_jobs:
+        raise Busy("queue_full", f"{settings.max_queued_jobs} jobs wait already, the most that may")
+    return {
+        "kind": kind,
+        "dataset": dataset.name,
+        "model": used or None,
+        "params": asked.model_dump(mode="json"),
+        "estimate": estimate(state, settings, dataset, kind, used, asked),
+    }
+
+
+def checked_request(
+    state: State,
+    settings: Settings,
+    dataset_name: str,
+    kind: JobKind,
+    model: str | None,
+    params: JobParams,
+    origin: JobOrigin,
+) -> tuple[Dataset, str, JobParams]:
+    """The dataset, the model that is used, and the params as of now.
 
     Raises:
         NotFound: unknown dataset, or set version to train on.
         Invalid, Forbidden: a model that cannot be used, or a dataset that cannot be trained on.
-        Busy: as many jobs wait as may.
-        Conflict: the Idempotency-Key belongs to another request; the job would replace splits in use; flags
-            are to exclude samples, but there are none.
+        Conflict: the job would replace splits in use; flags are to exclude samples, but there are none.
     """
     if origin.webhook is not None:
         raise Invalid("webhook_unavailable", "this version of the service calls no webhooks")
@@ -65,19 +121,7 @@ def create_job(
         state.splits.refuse_used(dataset)
     if kind is JobKind.LABEL and not state.events.log.count(dataset):
         raise Invalid("no_events", f"dataset {dataset_name!r} has no events to make samples of")
-    # The uid, not the name: a dataset that was deleted and made again is another one.
-    request = json.dumps([dataset.uid, kind, used, params.model_dump(mode="json")], sort_keys=True)
-    shown = _with_version(state, dataset, params).model_dump(mode="json")
-    key = None if idempotency_key is None else (idempotency_key, request)
-    job_id = new_job_id()
-    most = settings.max_queued_jobs
-    job, created = state.durably(
-        lambda: state.jobs.create(dataset, kind, used, shown, key, job_id, origin, most_waiting=most)
-    )
-    if created:
-        state.archive.save_job(job.id)
-        hint()
-    return job, created
+    return dataset, used, _with_version(state, dataset, params)
 
 
 def cancel_job(state: State, settings: Settings, job_id: str) -> Job:

@@ -66,15 +66,19 @@ class JobRecords:
 
     def unfinished_of(self, dataset_uid: str) -> list[str]:
         """Ids of the dataset's queued and running jobs."""
-        waiting = cast("list[bytes]", self._client.zrange(self._keys.queue, 0, -1))
-        running = cast("list[bytes]", self._client.zrange(self._keys.leases, 0, -1))
-        ids = [raw.decode() for raw in (*waiting, *running)]
+        ids = self.unfinished()
         pipe = self._client.pipeline(transaction=False)
         for job_id in ids:
             pipe.hget(self._keys.record(job_id), "uid")
         return [
             job_id for job_id, uid in zip(ids, pipe.execute(), strict=True) if uid == dataset_uid.encode()
         ]
+
+    def unfinished(self) -> list[str]:
+        """Ids of all queued and running jobs."""
+        waiting = cast("list[bytes]", self._client.zrange(self._keys.queue, 0, -1))
+        running = cast("list[bytes]", self._client.zrange(self._keys.leases, 0, -1))
+        return [raw.decode() for raw in (*waiting, *running)]
 
     def ids_of(self, dataset_uid: str) -> list[str]:
         """Ids of all of the dataset's jobs, newest first."""

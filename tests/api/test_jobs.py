@@ -43,6 +43,21 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_again(serve: Callabl
     assert ready.job().status_code == 202
 
 
+def test_a_dry_run_records_nothing(ready: Api) -> None:
+    body = {"dataset": "d", "kind": "score", "params": {"num_train_epochs": 2}}
+    answer = ready.http.post("/v1/jobs", params={"dry_run": True}, json=body)
+    assert answer.status_code == 200
+    assert "Location" not in answer.headers
+    told = answer.json()
+    assert (told["kind"], told["dataset"], told["model"]) == ("score", "d", "demo")
+    assert (told["params"]["num_train_epochs"], told["params"]["max_length"]) == (2, 128)
+    assert (told["estimate"]["steps"], told["estimate"]["train_samples"]) == (2, 4)
+    assert ready.http.get("/v1/jobs").json()["items"] == []
+    body["params"] = {"num_train_epochs": 0}
+    refused = ready.http.post("/v1/jobs", params={"dry_run": True}, json=body)
+    assert code(refused, 422) == "invalid_request"
+
+
 def test_a_job_is_recorded_with_its_defaults_filled_in(ready: Api) -> None:
     response = ready.job(
         params={"num_train_epochs": 1, "learning_rate": 0, "model_config": {"num_hidden_layers": 2}}

@@ -113,6 +113,10 @@ class Client:
     def create_job(self, body: Json) -> Json:
         return self._json("POST", "/v1/jobs", json=body)
 
+    def dry_run(self, body: Json) -> Json:
+        """The job as it would be, with its `estimate`; nothing is started."""
+        return self._json("POST", "/v1/jobs", params={"dry_run": "true"}, json=body)
+
     def job(self, job_id: str) -> Json:
         return self._json("GET", f"/v1/jobs/{_part(job_id)}")
 

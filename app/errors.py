@@ -84,6 +84,9 @@ REMEDIES: dict[str, str] = {
     "job_finished": "The job has ended already; its state does not change any more.",
     "worker_lost": "Its worker died several times; look into the worker's log (often: out of memory).",
     "audit_unavailable": "Let the API reach its data directory, which the audit log is written to.",
+    "queue_full": "Send the request again later; Retry-After says when. Or start more workers.",
+    "out_of_memory": "Lower max_length, choose a smaller model or adapters, or give the worker more memory.",
+    "budget_exceeded": "Raise max_minutes; a score job goes on from the visits that this one has stored.",
     "internal_error": "Report it with the request id; the log holds the cause.",
     # import jobs
     "import_not_allowed": "Put the file under <data dir>/imports, or list the place in GRADSIFT_IMPORT_URLS.",

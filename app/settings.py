@@ -64,12 +64,17 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(default=6.0, gt=0.5)
     heartbeat_seconds: float = Field(default=1.0, gt=0.05)
     reaper_seconds: float = Field(default=0.5, gt=0.05)
+    max_queued_jobs: int = Field(default=1_000, ge=1, le=10_000)
     max_crashes: int = Field(default=3, ge=1)
     flush_seconds: float = Field(default=2.0, ge=0.0)
     checkpoint_seconds: float = Field(default=30.0, ge=0.0)
     redis_outage_seconds: float = Field(default=120.0, ge=1.0)
     # Whether a worker without a GPU compiles the small kernels that make its scores cheap.
     cpu_kernels: bool = True
+
+    # What an hour of a worker costs, for estimates.
+    cost_per_hour: float | None = Field(default=None, ge=0)
+    cost_currency: str = Field(default="USD", min_length=1, max_length=16)
 
     # Housekeeping: how often, and how long a reader may be at an old version of a table.
     housekeeping_seconds: float = Field(default=30.0, ge=0.0)

@@ -29,6 +29,7 @@ class ModelError(Exception):
     | `invalid_training_config` | a training parameter is out of range |
     | `precision_unavailable` | bf16 or fp16 was asked for where the device cannot do it |
     | `non_finite_score` | a loss or a gradient norm is infinite or not a number |
+    | `out_of_memory` | the device's memory does not suffice, even for one sample at a time |
     | `checkpoint_mismatch` | a checkpoint belongs to another run |
     | `invalid_fractions` | selection or split fractions are out of range |
     """

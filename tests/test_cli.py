@@ -307,6 +307,17 @@ class TestSubmit:
         assert code == 1
         assert "holds no rows" in errors
 
+    def test_a_dry_run_says_how_long_and_starts_nothing(self, service: Service) -> None:
+        path = service.submitted("dry")
+        assert service.cli("submit", path, "--dataset", "dry", "--text", "body", "--label", "sort")[0] == 0
+        code, output, errors = service.cli("score", "dry", "--param", "num_train_epochs=2", "--dry-run")
+        assert code == 0, errors
+        assert "steps at most, on" in output
+        assert "time: " in output
+        assert "before it: " in output
+        assert service.state.jobs.unfinished_of(service.state.datasets.get("dry").uid) == []
+        assert service.cli("score", "dry", "--param", "num_train_epochs=0", "--dry-run")[0] == 1
+
     def test_score_starts_a_job_with_its_parameters(self, service: Service) -> None:
         path = service.submitted("scored")
         code, output, _ = service.cli(

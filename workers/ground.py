@@ -20,6 +20,7 @@ from models.encoders import LoadedClassifier, LoadedModel, load_classifier
 from models.encoders.adapters import LoraSettings, add_lora
 from models.encoders.adaptive_ranks import AdaLoraSettings, add_adalora
 from models.encoders.language import EncoderState, LoadedLanguageModel, adopt_encoder, load_language_model
+from models.memory import MicroBatch
 from workers.lease import JobLease
 from workers.provenance import provenance
 from workers.score.checkpoint import Checkpoints
@@ -27,6 +28,7 @@ from workers.score.data import JobData, Rows, load_job_data
 from workers.score.exclusion import exclusion_of
 from workers.score.room import when_there_is_room
 
+MICRO_BATCH = "micro-batch"
 T = TypeVar("T")
 log = get_logger(__name__)
 
@@ -82,6 +84,16 @@ class TrainingGround(Ground):
         super().__init__(state, settings, lease)
         self.params = params
         self.checkpoints = Checkpoints(self.artifacts, settings.checkpoint_seconds)
+        kept = self.artifacts.read(MICRO_BATCH)
+        self.micro_batch = MicroBatch(None if kept is None else int(kept), self._shrunk)
+
+    def _shrunk(self, size: int) -> None:
+        """Later trainings and attempts of the job do not try the larger size again."""
+        log.warning("memory does not suffice: the micro-batch is halved", micro_batch=size)
+        try:
+            self.artifacts.write(MICRO_BATCH, b"%d" % size)
+        except OSError as error:
+            log.warning("the micro-batch could not be kept", error=str(error))
 
     def keep(self, name: str, held: dict[str, Any]) -> None:
         """Writes what a later attempt could not find again; waits while the disk is full."""
@@ -159,6 +171,6 @@ class TrainingGround(Ground):
             rows.texts,
             rows.text_pairs,
             model.clamp_length(self.params.max_length),
-            on_chunk=lambda _: self.lease.check(),
+            on_chunk=lambda _: self.lease.step(preparing=True),
         )
         return LabelledTexts(tokens, rows.labels, rows.queries)

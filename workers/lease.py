@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from app.contracts import Claim, Progress
-from app.errors import StaleWorker
+from app.errors import JobFailed, StaleWorker
 from app.logs import get_logger
 from app.settings import Settings
 from app.store.jobs import JobStore, Word
@@ -25,6 +25,10 @@ class JobInterrupted(Exception):
     """The worker shuts down: the job goes back to the queue."""
 
 
+class BudgetExceeded(JobFailed):
+    """The job has run for `params.max_minutes`, all attempts together."""
+
+
 class JobLease:
     """Context manager around a claimed job.
 
@@ -36,6 +40,10 @@ class JobLease:
     def __init__(self, claim: Claim, jobs: JobStore, settings: Settings) -> None:
         self.claim = claim
         self.progress = claim.job.progress
+        self.samples_per_second: float | None = None
+        minutes = claim.job.params.get("max_minutes")
+        self._budget = None if minutes is None else 60.0 * float(minutes)
+        self._began = time.monotonic()
         self._jobs = jobs
         self._settings = settings
         self._word: Word = "ok"
@@ -79,6 +87,7 @@ class JobLease:
         """
         if progress is not None:
             self.progress = progress
+            self.samples_per_second = progress.samples_per_second or self.samples_per_second
         if time.monotonic() - self._asked >= ASK_AGAIN_SECONDS:
             self._renew()
         if self._lost is not None:
@@ -88,13 +97,37 @@ class JobLease:
         if self._word == "drain":
             raise JobInterrupted
 
+    @property
+    def ran_seconds(self) -> float:
+        """How long the job has run, in all attempts; what waits in the queue does not run."""
+        return self.claim.ran_seconds + time.monotonic() - self._began
+
+    def step(self, progress: Progress | None = None, *, preparing: bool = False) -> None:
+        """`check`, between two steps of what a budget is for. What ends a job is finished beyond it.
+
+        preparing: before the first step. A job whose budget was spent by earlier attempts gets that far once
+        more: the last of them died while it made what it had into a result.
+
+        Raises:
+            BudgetExceeded: `budget_exceeded`. It is on the job's record then that the budget is spent.
+        """
+        self.check(progress)
+        if self._budget is None or self.ran_seconds < self._budget:
+            return
+        if preparing and self.claim.ran_seconds >= self._budget:
+            return
+        self._renew()
+        ran = f"the job has run for {self.ran_seconds / 60:.3g} minutes"
+        raise BudgetExceeded("budget_exceeded", f"{ran}, max_minutes is {self._budget / 60:g}")
+
     def _renew(self) -> None:
         with self._lock:
             if self._stop.is_set():
                 return
             self._asked = time.monotonic()
             try:
-                self._word = self._jobs.renew(self.claim, self._settings.lease_seconds, self.progress)
+                lease_seconds = self._settings.lease_seconds
+                self._word = self._jobs.renew(self.claim, lease_seconds, self.progress, self.ran_seconds)
             except StaleWorker as error:
                 self._lost = error
 

@@ -14,6 +14,7 @@ from app.store.connections import TRANSIENT
 from app.store.state import State, open_state
 from app.store.tally import LEASES_LOST, WRITES_REFUSED
 from models.errors import ModelError
+from models.memory import is_out_of_memory
 from workers.clean.pipeline import CleanJob
 from workers.compare.pipeline import CompareJob
 from workers.figures import forget_gpu_peak
@@ -105,8 +106,9 @@ def run_claimed(state: State, settings: Settings, claim: Claim) -> bool:
             ended = _end_by_error(state, lease, error)
         except Exception as error:
             log.exception("job failed unexpectedly")
+            code = "out_of_memory" if is_out_of_memory(error) else "internal_error"
             detail = f"{type(error).__name__}: {error}"[:2000]
-            shown = JobError(code="internal_error", detail=detail, remedy=REMEDIES["internal_error"])
+            shown = JobError(code=code, detail=detail, remedy=REMEDIES[code])
             ended = _end(state, lease, JobState.FAILED, error=shown)
     if ended:
         _archive(state, claim)
@@ -138,7 +140,9 @@ def _end(
     """
     progress = lease.progress
     if ended is JobState.SUCCEEDED:
-        progress = progress.model_copy(update={"phase": "done", "fraction": 1.0, "eta_seconds": 0.0})
+        done = {"phase": "done", "fraction": 1.0, "eta_seconds": 0.0}
+        # How fast it was, for estimates of later ones; what came after its training was of another speed.
+        progress = progress.model_copy(update=done | {"samples_per_second": lease.samples_per_second})
     elif ended is JobState.QUEUED:
         progress = Progress(phase="queued", step=progress.step, total_steps=progress.total_steps)
     try:

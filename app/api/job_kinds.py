@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import BaseModel, Field
 from pydantic_core import to_jsonable_python
 
-from app.api.job_schemas import PARAMS
 from app.contracts import JobKind
 from app.contracts.params import JobParams
+from app.contracts.params.kinds import PARAMS
 
 _WORDS: dict[JobKind, tuple[str, str]] = {
     JobKind.SCORE: (

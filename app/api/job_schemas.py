@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from app.contracts import JobError, JobKind, JobState, Progress
 from app.contracts.base import Strict, Text, Timestamp
-from app.contracts.params import (
-    CleanParams,
-    CompareParams,
-    GrowParams,
-    ImportParams,
-    JobParams,
-    LabelParams,
-    ScoreParams,
-    SplitParams,
-    TrainParams,
-)
+from app.contracts.params import JobParams
+from app.contracts.params.kinds import PARAMS
 from app.contracts.webhooks import Webhook
 
 
@@ -28,18 +18,6 @@ def _known_kind(kind: object) -> object:
     if isinstance(kind, str) and kind not in list(JobKind):
         raise PydanticCustomError("unknown_kind", "this version of the service has no such kind of job")
     return kind
-
-
-PARAMS: Mapping[JobKind, type[JobParams]] = {
-    JobKind.SCORE: ScoreParams,
-    JobKind.GROW: GrowParams,
-    JobKind.TRAIN: TrainParams,
-    JobKind.COMPARE: CompareParams,
-    JobKind.IMPORT: ImportParams,
-    JobKind.CLEAN: CleanParams,
-    JobKind.SPLIT: SplitParams,
-    JobKind.LABEL: LabelParams,
-}
 
 
 def _of_the_kind(params: object, info: ValidationInfo) -> JobParams:
@@ -52,8 +30,6 @@ def _of_the_kind(params: object, info: ValidationInfo) -> JobParams:
 ParamsOfTheKind = Annotated[
     JobParams,
     BeforeValidator(_of_the_kind),
-    Field(description=", ".join(f"{params.__name__} for kind `{kind}`" for kind, params in PARAMS.items())),
-    Field(description=", ".join(f"{params.__name__} for kind `{kind}`" for kind, params in PARAMS.items())),
     Field(description=", ".join(f"{params.__name__} for kind `{kind}`" for kind, params in PARAMS.items())),
 ]
 
@@ -88,6 +64,36 @@ class JobOut(BaseModel):
     result: dict[str, Any] | None
     error: JobError | None
     webhook: Webhook | None
+
+
+class SecondsOut(BaseModel):
+    low: float
+    likely: float
+    high: float
+
+
+class CostOut(SecondsOut):
+    currency: str
+
+
+class EstimateOut(BaseModel):
+    steps: int | None = Field(description="At most: a job may stop early. Null for kinds that train nothing.")
+    train_samples: int | None
+    seconds: SecondsOut | None = Field(description="Running time; null where there is nothing to go by.")
+    basis: Literal["earlier jobs", "reference speeds"] | None
+    earlier_jobs: int = Field(description="How many the estimate rests on.")
+    queue_seconds: float | None = Field(description="Of what runs and waits; null where it cannot be told.")
+    cost: CostOut | None = Field(description="Null unless the service knows what an hour costs.")
+
+
+class DryRunOut(BaseModel):
+    """A job that was checked, and neither recorded nor queued."""
+
+    kind: JobKind
+    dataset: str
+    model: str | None
+    params: ParamsOfTheKind
+    estimate: EstimateOut
 
 
 class JobFileOut(BaseModel):

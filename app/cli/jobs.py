@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.estimates import duration, print_estimate
 from app.cli.options import DEFAULT_URL, ApiKey, Model, Params, Url, connect, read_params
 from app.cli.outcome import INTERRUPTED, JOB_EXIT_CODES, note
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 REJECTIONS_SHOWN = 5
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job.")]
 Watch = Annotated[bool, typer.Option("--watch", help="Follow the job to its end.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Start nothing: check the request, and say how long it would take.")
+]
 
 
 def score(
@@ -26,6 +30,7 @@ def score(
     model: Model = None,
     param: Params = None,
     watch: Watch = False,
+    dry_run: DryRun = False,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
 ) -> None:
@@ -33,7 +38,7 @@ def score(
 
     Example: gradsift score reviews --param num_train_epochs=2 --param core_fraction=0.3 --watch
     """
-    run("score", dataset, model, read_params(param), connect(url, api_key), follow=watch)
+    run("score", dataset, model, read_params(param), connect(url, api_key), follow=watch, dry_run=dry_run)
 
 
 def grow(
@@ -41,6 +46,7 @@ def grow(
     model: Model = None,
     param: Params = None,
     watch: Watch = False,
+    dry_run: DryRun = False,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
 ) -> None:
@@ -48,7 +54,7 @@ def grow(
 
     Example: gradsift grow reviews --param initial_fraction=0.1 --param max_rounds=4 --watch
     """
-    run("grow", dataset, model, read_params(param), connect(url, api_key), follow=watch)
+    run("grow", dataset, model, read_params(param), connect(url, api_key), follow=watch, dry_run=dry_run)
 
 
 def train(
@@ -60,6 +66,7 @@ def train(
     model: Model = None,
     param: Params = None,
     watch: Watch = False,
+    dry_run: DryRun = False,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
 ) -> None:
@@ -67,7 +74,15 @@ def train(
 
     Example: gradsift train reviews --set core+edge --param num_train_epochs=4 --watch
     """
-    run("train", dataset, model, {"set": set} | read_params(param), connect(url, api_key), follow=watch)
+    run(
+        "train",
+        dataset,
+        model,
+        {"set": set} | read_params(param),
+        connect(url, api_key),
+        follow=watch,
+        dry_run=dry_run,
+    )
 
 
 def compare(
@@ -81,6 +96,7 @@ def compare(
     model: Model = None,
     param: Params = None,
     watch: Watch = False,
+    dry_run: DryRun = False,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
 ) -> None:
@@ -89,7 +105,15 @@ def compare(
     Example: gradsift compare reviews --subset core --subset core+edge --param seeds=5 --watch
     """
     params = {"subsets": subsets} if subsets else {}
-    run("compare", dataset, model, params | read_params(param), connect(url, api_key), follow=watch)
+    run(
+        "compare",
+        dataset,
+        model,
+        params | read_params(param),
+        connect(url, api_key),
+        follow=watch,
+        dry_run=dry_run,
+    )
 
 
 def watch(job: JobId, url: Url = DEFAULT_URL, api_key: ApiKey = None) -> None:
@@ -138,9 +162,19 @@ def jobs(
 
 
 def run(
-    kind: str, dataset: str, model: str | None, params: dict[str, Any], client: Client, *, follow: bool
+    kind: str,
+    dataset: str,
+    model: str | None,
+    params: dict[str, Any],
+    client: Client,
+    *,
+    follow: bool,
+    dry_run: bool = False,
 ) -> None:
     with client:
+        if dry_run:
+            print_estimate(client.dry_run(_request(kind, dataset, model, params))["estimate"])
+            return
         job_id = start_job(client, kind, dataset, model, params)
         if follow:
             raise typer.Exit(watch_job(client, job_id))
@@ -148,12 +182,14 @@ def run(
 
 def start_job(client: Client, kind: str, dataset: str, model: str | None, params: dict[str, Any]) -> str:
     """Starts the job and prints its id."""
-    body: dict[str, Any] = {"dataset": dataset, "kind": kind, "params": params}
-    if model is not None:
-        body["model"] = model
-    job_id = str(client.create_job(body)["id"])
+    job_id = str(client.create_job(_request(kind, dataset, model, params))["id"])
     print(job_id, flush=True)
     return job_id
+
+
+def _request(kind: str, dataset: str, model: str | None, params: dict[str, Any]) -> dict[str, Any]:
+    named = {} if model is None else {"model": model}
+    return {"dataset": dataset, "kind": kind, "params": params} | named
 
 
 def watch_job(client: Client, job_id: str) -> int:
@@ -258,7 +294,5 @@ def _speed(job: Json) -> str:
     if progress.get("samples_per_second"):
         words.append(f"{progress['samples_per_second']:.0f} samples/s")
     if progress.get("eta_seconds") is not None:
-        minutes, seconds = divmod(round(progress["eta_seconds"]), 60)
-        hours, minutes = divmod(minutes, 60)
-        words.append(f"{hours}:{minutes:02d}:{seconds:02d} left")
+        words.append(f"{duration(progress['eta_seconds'])} left")
     return ", ".join(words)

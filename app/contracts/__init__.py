@@ -196,3 +196,5 @@ class Claim(Record):
     token: int
     worker: str
     origin: JobOrigin = JobOrigin()
+    ran_seconds: float = 0.0
+    """How long earlier attempts have run."""

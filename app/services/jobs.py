@@ -12,12 +12,13 @@ from app.contracts import Dataset, Job, JobKind, JobState, Task
 from app.contracts.access import JobOrigin
 from app.contracts.expressions import of_version, read_set_expression
 from app.contracts.params import CompareParams, FittingParams, ImportParams, JobParams, TrainParams
-from app.errors import Conflict, Invalid
+from app.errors import Busy, Conflict, Invalid
 from app.ingest.import_places import import_place
 from app.logs import get_logger
 from app.services.audit import audit_job_end
 from app.services.cursors import Position, decode_cursor, encode_cursor
 from app.services.datasets import train_counts
+from app.services.estimates import estimate
 from app.services.jobs_left import clean_up_ended
 from app.services.webhook_places import check_webhook
 from app.settings import Settings
@@ -47,17 +48,77 @@ def create_job(
     idempotency_key: str | None,
     most_queued: int | None = None,
 ) -> tuple[Job, bool]:
-    """The job, and whether this call made it.
+    """The job, and whether this call made it. Raises as `checked_request`, and
 
     Args:
         most_queued: how many jobs of the sender's API key may wait.
 
     Raises:
+        Busy: as many jobs wait as may, of all or of the key.
+        Conflict: the Idempotency-Key belongs to another request.
+    """
+    dataset, used, asked = checked_request(state, settings, dataset_name, kind, model, params, origin)
+    # The uid, not the name: a dataset that was deleted and made again is another one.
+    sent = [dataset.uid, kind, used, params.model_dump(mode="json")]
+    sent += [] if origin.webhook is None else [origin.webhook]
+    request = json.dumps(sent, sort_keys=True)
+    shown = asked.model_dump(mode="json")
+    key = None if idempotency_key is None else (idempotency_key, request)
+    job_id, most = new_job_id(), settings.max_queued_jobs
+    job, created = state.durably(
+        lambda: state.jobs.create(
+            dataset, kind, used, shown, key, job_id, origin, most_waiting=most, most_queued=most_queued
+        )
+    )
+    if created:
+        log.info("job queued", job_id=job.id, dataset=dataset.name, kind=kind.value)
+        state.archive.save_job(job.id)
+        hint()
+    return job, created
+
+
+def dry_run(
+    state: State,
+    settings: Settings,
+    *,
+    dataset_name: str,
+    kind: JobKind,
+    model: str | None,
+    params: JobParams,
+    origin: JobOrigin,
+) -> dict[str, Any]:
+    """What the job would be, and an estimate of it: nothing is recorded. Raises as `checked_request`, and
+
+    Raises:
+        Busy: as many jobs wait as may.
+    """
+    dataset, used, asked = checked_request(state, settings, dataset_name, kind, model, params, origin)
+    if state.jobs.waiting() >= settings.max_queued_jobs:
+        raise Busy("queue_full", f"{settings.max_queued_jobs} jobs wait already, the most that may")
+    return {
+        "kind": kind,
+        "dataset": dataset.name,
+        "model": used or None,
+        "params": asked.model_dump(mode="json"),
+        "estimate": estimate(state, settings, dataset, kind, used, asked),
+    }
+
+
+def checked_request(
+    state: State,
+    settings: Settings,
+    dataset_name: str,
+    kind: JobKind,
+    model: str | None,
+    params: JobParams,
+    origin: JobOrigin,
+) -> tuple[Dataset, str, JobParams]:
+    """The dataset, the model that is used, and the params as of now.
+
+    Raises:
         NotFound: unknown dataset, or set version to train on.
         Invalid, Forbidden: a model or a webhook that cannot be used, or a dataset that cannot be trained on.
-        Conflict: the Idempotency-Key belongs to another request; the job would replace splits in use; flags
-            are to exclude samples, but there are none.
-        Busy: as many jobs of the key wait as may.
+        Conflict: the job would replace splits in use; flags are to exclude samples, but there are none.
     """
     if origin.webhook is not None:
         check_webhook(origin.webhook, settings)
@@ -73,21 +134,7 @@ def create_job(
         state.splits.refuse_used(dataset)
     if kind is JobKind.LABEL and not state.events.log.count(dataset):
         raise Invalid("no_events", f"dataset {dataset_name!r} has no events to make samples of")
-    # The uid, not the name: a dataset that was deleted and made again is another one.
-    asked = [dataset.uid, kind, used, params.model_dump(mode="json")]
-    asked += [] if origin.webhook is None else [origin.webhook]
-    request = json.dumps(asked, sort_keys=True)
-    shown = _with_version(state, dataset, params).model_dump(mode="json")
-    key = None if idempotency_key is None else (idempotency_key, request)
-    job_id = new_job_id()
-    job, created = state.durably(
-        lambda: state.jobs.create(dataset, kind, used, shown, key, job_id, origin, most_queued)
-    )
-    if created:
-        log.info("job queued", job_id=job.id, dataset=dataset.name, kind=kind.value)
-        state.archive.save_job(job.id)
-        hint()
-    return job, created
+    return dataset, used, _with_version(state, dataset, params)
 
 
 def cancel_job(state: State, settings: Settings, job_id: str) -> Job:

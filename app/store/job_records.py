@@ -46,6 +46,11 @@ class JobRecords:
         raw = cast("bytes | None", self._client.hget(self._keys.record(job_id), "origin"))
         return JobOrigin() if raw is None else JobOrigin.model_validate_json(raw)
 
+    def ran_seconds(self, job_id: str) -> float:
+        """How long the job has run, in all attempts, as its workers have told."""
+        raw = cast("bytes | None", self._client.hget(self._keys.record(job_id), "ran_ms"))
+        return int(raw or 0) / 1000
+
     def ids_before(self, bound: float | None, limit: int) -> list[tuple[str, float]]:
         """Job ids and their places in time, newest first, strictly older than `bound`."""
         top = "+inf" if bound is None else f"({bound:.0f}"
@@ -101,15 +106,19 @@ class JobRecords:
 
     def unfinished_of(self, dataset_uid: str) -> list[str]:
         """Ids of the dataset's queued and running jobs."""
-        waiting = cast("list[bytes]", self._client.zrange(self._keys.queue, 0, -1))
-        running = cast("list[bytes]", self._client.zrange(self._keys.leases, 0, -1))
-        ids = [raw.decode() for raw in (*waiting, *running)]
+        ids = self.unfinished()
         pipe = self._client.pipeline(transaction=False)
         for job_id in ids:
             pipe.hget(self._keys.record(job_id), "uid")
         return [
             job_id for job_id, uid in zip(ids, pipe.execute(), strict=True) if uid == dataset_uid.encode()
         ]
+
+    def unfinished(self) -> list[str]:
+        """Ids of all queued and running jobs."""
+        waiting = cast("list[bytes]", self._client.zrange(self._keys.queue, 0, -1))
+        running = cast("list[bytes]", self._client.zrange(self._keys.leases, 0, -1))
+        return [raw.decode() for raw in (*waiting, *running)]
 
     def ids_of(self, dataset_uid: str) -> list[str]:
         """Ids of all of the dataset's jobs, newest first."""

@@ -47,6 +47,8 @@ class JobStore(JobRecords):
         idempotency: tuple[str, str] | None = None,
         job_id: str | None = None,
         origin: JobOrigin | None = None,
+        *,
+        most_waiting: int = 0,
         most_queued: int | None = None,
     ) -> tuple[Job, bool]:
         """Records and queues a job; answers it and whether this call made it.
@@ -56,11 +58,12 @@ class JobStore(JobRecords):
                 API keys are apart.
             job_id: of `new_job_id`; to create the same job again changes nothing.
             origin: of the request that sends it.
-            most_queued: how many jobs of the same API key may wait.
+            most_waiting: jobs in the queue; 0: any number.
+            most_queued: how many of them may be of the same API key.
 
         Raises:
             Conflict: the key was used for another request.
-            Busy: as many jobs of the API key wait as may.
+            Busy: `queue_full`, `too_many_queued_jobs`.
         """
         job_id = job_id or new_job_id()
         micros = int(job_id.removeprefix("job_")[:14], 16)
@@ -97,6 +100,7 @@ class JobStore(JobRecords):
                 digest,
                 IDEMPOTENCY_SECONDS,
                 self._keys.record(""),
+                most_waiting,
                 sender,
                 0 if most_queued is None else most_queued,
                 f"{CREATED} {kind.value}",
@@ -105,6 +109,8 @@ class JobStore(JobRecords):
         )
         if not known:
             return self.get(job_id), True
+        if known == b"full":
+            raise Busy("queue_full", f"{most_waiting} jobs wait already, the most that may")
         if known == b"queued_jobs":
             raise Busy("too_many_queued_jobs", f"{most_queued} jobs of this key wait already")
         known_digest, known_id = cast("bytes", known).decode().split(" ")
@@ -122,15 +128,18 @@ class JobStore(JobRecords):
 
     # -- for workers -----------------------------------------------------------------------------------
     def claim(self, worker: str, lease_seconds: float, call: str | None = None) -> Claim | None:
-        """The oldest queued job whose dataset is free, now leased to this worker; None if there is none.
+        """A queued job whose dataset is free, now leased to this worker; None if there is none.
+
+        The oldest of the dataset that was given a worker the longest ago.
 
         Args:
             call: a name of this claim: claiming again under it gives the same job while it runs. A new one
                 when left out.
         """
+        keys = self._keys
         answer = self._scripts.run(
             "job_claim",
-            [self._keys.queue, self._keys.leases, self._keys.busy, self._keys.token, self._keys.tally],
+            [keys.queue, keys.leases, keys.busy, keys.token, keys.served, keys.tally],
             [
                 self._keys.record(""),
                 int(lease_seconds * 1000),
@@ -149,12 +158,18 @@ class JobStore(JobRecords):
             token=int(token),
             worker=worker,
             origin=self.origin(job_id),
+            ran_seconds=self.ran_seconds(job_id),
         )
 
-    def renew(self, claim: Claim, lease_seconds: float, progress: Progress | None) -> Word:
+    def renew(
+        self, claim: Claim, lease_seconds: float, progress: Progress | None, ran_seconds: float = 0.0
+    ) -> Word:
         """Renews the lease and leaves the progress; says whether to go on, cancel, or give the job back.
 
         A lease that ran out is taken again where nobody has claimed the job since.
+
+        Args:
+            ran_seconds: how long the job has run by now, in all attempts.
 
         Raises:
             StaleWorker: the job is another worker's, or has ended.
@@ -170,6 +185,7 @@ class JobStore(JobRecords):
                 "" if progress is None else progress.model_dump_json(),
                 claim.worker,
                 keys.record(""),
+                int(ran_seconds * 1000),
             ],
         )
         word = cast("bytes", answer).decode()

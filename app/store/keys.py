@@ -81,7 +81,7 @@ class JobKeys:
         return f"{self.prefix}:{{jobs}}"
 
     def record(self, job_id: str) -> str:
-        """Hash: one job (JSON fields; `token`, `uid`, `crashes`, `cancel` beside them)."""
+        """Hash: one job (JSON fields; `token`, `uid`, `crashes`, `cancel`, `turn`, `ran_ms` beside them)."""
         return f"{self.base}:job:{job_id}"
 
     def idempotency(self, key_digest: str) -> str:
@@ -107,6 +107,11 @@ class JobKeys:
     def busy(self) -> str:
         """Hash: dataset uid → id of the one job that runs on it."""
         return f"{self.base}:busy"
+
+    @property
+    def served(self) -> str:
+        """Sorted set: dataset uid → the token of its last claim; of the 10,000 that were served last."""
+        return f"{self.base}:served"
 
     @property
     def token(self) -> str:

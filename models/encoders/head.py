@@ -51,6 +51,10 @@ class HeadReader:
         layers = [m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features == classes]
         return cls(layers[-1]) if layers else None
 
+    def forget(self) -> None:
+        """Lets go of what was read and not taken."""
+        self._read = None
+
     @contextmanager
     def watching(self) -> Iterator[None]:
         handle = self.layer.register_forward_pre_hook(self._note)

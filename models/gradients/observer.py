@@ -130,6 +130,12 @@ class GradientObserver:
         if self._fallback is not None:
             self._fallback.clear()
 
+    def abandon(self) -> None:
+        """After a forward or a backward that ended in an error: as before the micro-batch."""
+        self._substituted.close()
+        self._recorder.resume()
+        self.discard()
+
     def take(self, weights: Tensor | float = 1.0) -> PerSampleGradients:
         """The micro-batch's per-sample gradients; clears the observer for the next one.
 
@@ -214,7 +220,7 @@ class GradientObserver:
         recorder.resume()
         if recorder.trial is None:
             self._substituted.close()
-        if not recorder.observing or not torch.is_grad_enabled():
-            return output
+        if output is None or not recorder.observing or not torch.is_grad_enabled():
+            return output  # None: the forward ended in an error
         self._refuse_uncovered()
         return output if self._fallback is None else self._fallback.after_forward(output)

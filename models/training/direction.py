@@ -18,6 +18,7 @@ from models.gradients import (
     mean_gradient,
     preconditioned,
 )
+from models.memory import halving
 
 BATCH = 16
 
@@ -51,12 +52,14 @@ class ValidationDirection:
         self._collator = Collator.for_model(model)
         self._parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self._direction: Direction | None = None
+        self._batch = BATCH
 
     def guide(self, observer: GradientObserver, step: int) -> None:
         """Let the observer measure along the direction; take it anew where it is due."""
         if self._direction is None or step % self._refresh_steps == 0:
             with observer.paused():
-                self._direction = self._take(step)
+                direction, self._batch = halving(lambda size: self._take(step, size), self._batch)
+            self._direction = direction
         observer.set_direction(self._direction.values)
 
     def alignment(self, gradients: PerSampleGradients) -> torch.Tensor:
@@ -76,14 +79,15 @@ class ValidationDirection:
             values = {name: value.to(self._device) for name, value in state["values"].items()}
             self._direction = Direction(values, float(state["norm"]))
 
-    def _take(self, step: int) -> Direction:
+    def _take(self, step: int, size: int) -> Direction:
+        """From so many samples at a time."""
         draw = np.random.default_rng((self._seed, step))
         count = min(self._samples, len(self._validation))
         chosen = np.sort(draw.choice(len(self._validation), count, replace=False))
         was_training = self._model.training
         self._model.eval()
         try:
-            losses = (self._losses(chosen[at : at + BATCH]) for at in range(0, count, BATCH))
+            losses = (self._losses(chosen[at : at + size]) for at in range(0, count, size))
             gradient = mean_gradient(losses, self._parameters)
         finally:
             self._model.train(was_training)

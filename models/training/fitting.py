@@ -16,6 +16,7 @@ from models.encoders.adaptive_ranks import RankAllocation
 from models.errors import ModelError
 from models.losses import CROSS_ENTROPY, GradedLoss
 from models.losses.graded import require_order
+from models.memory import MicroBatch
 from models.training.config import TrainingConfig
 from models.training.loop import Batches, StepResult, TrainingRun
 from models.training.randomness import seeded_randomness
@@ -53,11 +54,12 @@ class FittingRun(TrainingRun[Losses]):
         device: torch.device,
         *,
         grades: Sequence[float] = (),
+        micro_batch: MicroBatch | None = None,
     ) -> None:
         require_order(config.loss, train.labels, train.queries)
         if config.loss != CROSS_ENTROPY:
             self._graded = GradedLoss(config.loss, grades)
-        super().__init__(classifier, train, validation, config, device)
+        super().__init__(classifier, train, validation, config, device, micro_batch)
         if self._graded is not None:
             self._identity["grades"] = repr(self._graded.grades)
         if classifier.adaptive is not None:
@@ -73,6 +75,11 @@ class FittingRun(TrainingRun[Losses]):
         self._best = state["best"]
         if self._ranks is not None:
             self._ranks.load_state_dict(state["ranks"])
+
+    def stop(self) -> None:
+        """Ends the run here: with the best model so far, where that is asked for and an epoch has ended."""
+        if self._config.load_best_model_at_end and self._best is not None:
+            self._model.load_state_dict(self._best)
 
     def _accumulate(self, data: LabelledTexts, micro_batches: Batches, step: int) -> Losses:
         weight = self._loss_scale.factor / sum(len(batch) for batch in micro_batches)
@@ -122,6 +129,6 @@ class FittingRun(TrainingRun[Losses]):
         if self._config.load_best_model_at_end and closed.epoch_metrics is not None:
             if self._stopping.best_loss < best_before:
                 self._best = {name: one.clone() for name, one in self._model.state_dict().items()}
-            if self.finished and self._best is not None:
-                self._model.load_state_dict(self._best)
+            if self.finished:
+                self.stop()
         return closed

@@ -18,6 +18,7 @@ from models.batching import Collator, LabelledTexts, epoch_batches, query_batche
 from models.encoders import LoadedModel
 from models.evaluation import EvaluationMetrics, classification_metrics, predict_logits
 from models.losses import GradedLoss
+from models.memory import MicroBatch, cut
 from models.training.checks import require_same_run, require_trainable_data, run_identity
 from models.training.config import TrainingConfig
 from models.training.optimizer import build_optimizer, learning_rate_at
@@ -57,6 +58,10 @@ class TrainingRun(ABC, Generic[S]):
 
     `classifier.model` is moved to `device` and trained in place; parameters with requires_grad False
     stay as they are. Raises ModelError where the data or the precision do not fit.
+
+    Where the device's memory does not suffice, a step is computed again in micro-batches of half the size:
+    its gradient and its samples' signals are the same, since every sample's weight in the step is, but for
+    dropout, which is drawn for each micro-batch. Several runs may share one `micro_batch`.
     """
 
     _graded: GradedLoss | None = None
@@ -69,7 +74,9 @@ class TrainingRun(ABC, Generic[S]):
         validation: LabelledTexts | None,
         config: TrainingConfig,
         device: torch.device,
+        micro_batch: MicroBatch | None = None,
     ) -> None:
+        self._micro_batch = micro_batch or MicroBatch()
         self._autocast_dtype = autocast_dtype(config, device)
         self._validation = validation if validation is not None and len(validation) > 0 else None
         self._model = classifier.model
@@ -109,6 +116,11 @@ class TrainingRun(ABC, Generic[S]):
         return self._total_steps
 
     @property
+    def step_in_epoch(self) -> int:
+        """Steps of the epoch that has begun."""
+        return self._step_in_epoch
+
+    @property
     def finished(self) -> bool:
         return self._stopped_early or self._step >= self.total_steps
 
@@ -139,6 +151,7 @@ class TrainingRun(ABC, Generic[S]):
             "optimizer": self._optimizer.state_dict(),
             "loss_scale": self._loss_scale.state_dict(),
             "early_stopping": self._stopping.state_dict(),
+            "micro_batch": self._micro_batch.size,
             "position": {
                 "step": self._step,
                 "epoch": self._epoch,
@@ -154,6 +167,7 @@ class TrainingRun(ABC, Generic[S]):
         self._optimizer.load_state_dict(state["optimizer"])
         self._loss_scale.load_state_dict(state["loss_scale"])
         self._stopping.load_state_dict(state["early_stopping"])
+        self._micro_batch.lower(state.get("micro_batch"))
         position = state["position"]
         self._step = int(position["step"])
         self._epoch = int(position["epoch"])
@@ -209,11 +223,28 @@ class TrainingRun(ABC, Generic[S]):
         return StepResult(self._step, self._epoch, loss, learning_rate, signals)
 
     def _signals(self, data: LabelledTexts, micro_batches: Batches, step: int) -> S:
-        signals = self._accumulate(data, micro_batches, step)
+        signals = self._accumulate_in_memory(data, micro_batches, step)
         while self._overflowed(signals) and self._loss_scale.shrink():
-            signals = self._accumulate(data, micro_batches, step)
+            signals = self._accumulate_in_memory(data, micro_batches, step)
         self._require_finite(signals)
         return signals
+
+    def _accumulate_in_memory(self, data: LabelledTexts, micro_batches: Batches, step: int) -> S:
+        """Raises ModelError `out_of_memory`."""
+
+        def attempt(size: int) -> S:
+            parts = [part for batch in micro_batches for part in self._cut(data, batch, size)]
+            return self._accumulate(data, parts, step)
+
+        largest = max(len(batch) for batch in micro_batches)
+        return self._micro_batch.fit(largest, attempt, self._abandon)
+
+    def _cut(self, data: LabelledTexts, batch: NDArray[np.int64], size: int) -> Batches:
+        return cut(batch, size, data.codes[batch] if self._config.by_query else None)
+
+    def _abandon(self) -> None:
+        """Lets go of what a step that failed has left."""
+        self._optimizer.zero_grad(set_to_none=True)
 
     def _forward(
         self, data: LabelledTexts, batch: NDArray[np.int64]

@@ -11,6 +11,7 @@ from transformers import DataCollatorForLanguageModeling
 from models.batching import LabelledTexts, TokenizedTexts
 from models.encoders.language import LoadedLanguageModel
 from models.errors import ModelError
+from models.memory import MicroBatch
 from models.training.checks import require_known_tokens
 from models.training.config import TrainingConfig
 from models.training.fitting import FittingRun
@@ -25,7 +26,8 @@ class PretrainingRun(FittingRun):
     before it.
 
     A sample's loss is the sum over its tokens, scaled so that the mean over a micro-batch's samples is that
-    over its tokens; a micro-batch without a token to say has the loss 0.
+    over its tokens; a micro-batch without a token to say has the loss 0. Where memory calls for smaller
+    micro-batches, the mask is drawn for each of them.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class PretrainingRun(FittingRun):
         device: torch.device,
         *,
         mlm_probability: float = 0.15,
+        micro_batch: MicroBatch | None = None,
     ) -> None:
         tokenizer = language.tokenizer
         self._masking: DataCollatorForLanguageModeling | None = None
@@ -44,7 +47,7 @@ class PretrainingRun(FittingRun):
         self._special = torch.tensor(sorted(set(tokenizer.all_special_ids)))
         self._vocabulary = len(tokenizer)
         unlabelled = LabelledTexts(texts, np.zeros(len(texts), dtype=np.int64))
-        super().__init__(language, unlabelled, None, config, device)
+        super().__init__(language, unlabelled, None, config, device, micro_batch=micro_batch)
         self._identity["language"] = f"masked {mlm_probability!r}" if language.masked else "causal"
 
     def _require_trainable(self) -> None:

@@ -15,6 +15,7 @@ from models.encoders import LoadedClassifier
 from models.encoders.head import HeadReader, HeadTensors, HeadViews, with_bias_column
 from models.gradients import GradientObserver, ParameterCoverage, SeededProjection, adam_preconditioner
 from models.losses import CROSS_ENTROPY
+from models.memory import MicroBatch
 from models.reading import outputs_by_batch
 from models.signals import FreeSignals, VisitSignals, free_signals
 from models.training.checks import require_finite
@@ -42,10 +43,11 @@ class ScoringRun(TrainingRun[VisitSignals]):
         validation: LabelledTexts | None,
         config: TrainingConfig,
         device: torch.device,
+        micro_batch: MicroBatch | None = None,
     ) -> None:
         if config.loss != CROSS_ENTROPY:
             raise ValueError(f"samples are scored by cross_entropy, not by {config.loss}")
-        super().__init__(classifier, train, validation, config, device)
+        super().__init__(classifier, train, validation, config, device, micro_batch)
         self._direction = self._validation_direction()
         dim = config.projection_dim
         self._projection = None if dim is None else SeededProjection(dim, _PROJECTION_SEED)
@@ -153,6 +155,13 @@ class ScoringRun(TrainingRun[VisitSignals]):
                 projections.append(gradients.projections)
             free.append(free_signals(logits, labels))
         return VisitSignals.collect(micro_batches, grad_norms, free, alignments, projections, views)
+
+    def _abandon(self) -> None:
+        super()._abandon()
+        if self._observer is not None:
+            self._observer.abandon()
+        if self._head is not None:
+            self._head.forget()
 
     def _advance(self, micro_batches: Batches) -> StepResult[VisitSignals]:
         if self._direction is not None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from app.api.job_schemas import PARAMS
 from app.contracts import JobKind
+from app.contracts.params.kinds import PARAMS
 from tests.api.asking import Api
 
 

@@ -29,6 +29,35 @@ def ready(api: Api) -> Api:
     return api
 
 
+def test_a_full_queue_refuses_at_once_and_says_when_to_come_again(serve: Callable[..., Api]) -> None:
+    ready = serve(max_queued_jobs=2)
+    ready.put()
+    ready.post(*({"id": str(i), "text": "t", "label": i % 2} for i in range(4)))
+    first = ready.job()
+    assert ready.job().status_code == 202
+    refused = ready.job()
+    assert code(refused, 429) == "queue_full"
+    assert int(refused.headers["Retry-After"]) > 0
+    assert len(ready.http.get("/v1/jobs").json()["items"]) == 2
+    ready.http.post(f"/v1/jobs/{first.json()['id']}/cancel")
+    assert ready.job().status_code == 202
+
+
+def test_a_dry_run_records_nothing(ready: Api) -> None:
+    body = {"dataset": "d", "kind": "score", "params": {"num_train_epochs": 2}}
+    answer = ready.http.post("/v1/jobs", params={"dry_run": True}, json=body)
+    assert answer.status_code == 200
+    assert "Location" not in answer.headers
+    told = answer.json()
+    assert (told["kind"], told["dataset"], told["model"]) == ("score", "d", "demo")
+    assert (told["params"]["num_train_epochs"], told["params"]["max_length"]) == (2, 128)
+    assert (told["estimate"]["steps"], told["estimate"]["train_samples"]) == (2, 4)
+    assert ready.http.get("/v1/jobs").json()["items"] == []
+    body["params"] = {"num_train_epochs": 0}
+    refused = ready.http.post("/v1/jobs", params={"dry_run": True}, json=body)
+    assert code(refused, 422) == "invalid_request"
+
+
 def test_a_job_is_recorded_with_its_defaults_filled_in(ready: Api) -> None:
     response = ready.job(
         params={"num_train_epochs": 1, "learning_rate": 0, "model_config": {"num_hidden_layers": 2}}
@@ -190,7 +219,7 @@ def test_params_that_are_known_to_both_kinds(
         ("grow", {"initial_fraction": 0.6}, ["/params"]),
         ("grow", {"initial_fraction": 0}, ["/params/initial_fraction"]),
         ("grow", {"core_fraction": 0.1}, ["/params"]),
-        ("grow", {"max_rounds": 0, "max_minutes": "5"}, ["/params/max_rounds", "/params/max_minutes"]),
+        ("grow", {"max_rounds": 0, "max_minutes": "5"}, ["/params/max_minutes", "/params/max_rounds"]),
         ("grow", {"peft": {"r": 0}}, ["/params/peft/r"]),
         ("score", {"peft": {"method": "adalora"}}, ["/params/peft/method"]),
         ("train", {"peft": {"method": "prefix"}}, ["/params/peft/method"]),
@@ -202,7 +231,7 @@ def test_params_that_are_known_to_both_kinds(
         ("score", {"initial_fraction": 0.2}, ["/params/initial_fraction"]),
         ("score", {"max_rounds": 5, "min_gain": 0.01}, ["/params/max_rounds", "/params/min_gain"]),
         ("score", {"round_patience": 2, "seed": -1}, ["/params/seed", "/params/round_patience"]),
-        ("score", {"max_visits": None, "max_minutes": None}, ["/params/max_visits", "/params/max_minutes"]),
+        ("score", {"max_visits": None, "max_minutes": 0}, ["/params/max_minutes", "/params/max_visits"]),
     ],
     ids=repr,
 )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
 from app.contracts import Claim, JobKind, JobState, Progress
-from app.errors import Conflict, NotFound, StaleWorker
+from app.errors import Busy, Conflict, NotFound, StaleWorker
 from app.store.jobs import JobStore, new_job_id
 from app.store.state import State
 from tests.playing import Player
@@ -91,6 +91,94 @@ def test_a_job_of_a_deleted_dataset_can_still_be_claimed_and_ended(
     assert state.datasets.by_uid(claim.dataset_uid) is None
     jobs.end(claim, JobState.CANCELLED, progress=PROGRESS)
     assert jobs.get(claim.job.id).state is JobState.CANCELLED
+
+
+# -- fair between datasets ------------------------------------------------------------------------------
+def claim_order(jobs: JobStore, count: int) -> list[str]:
+    """Names of datasets, as one worker is given their jobs."""
+    order = []
+    for _ in range(count):
+        claim = claimed(jobs)
+        order.append(claim.job.dataset)
+        jobs.end(claim, JobState.SUCCEEDED, progress=PROGRESS)
+    return order
+
+
+def test_a_dataset_with_many_jobs_does_not_hold_up_the_others(jobs: JobStore, player: Player) -> None:
+    queue(player, *"aaaaaa", "b", "c", "b")
+    assert "".join(claim_order(jobs, 9)) == "abcabaaaa"
+    assert jobs.claim("w", 30) is None
+    queue(player, "a", "c", "b")
+    assert "".join(claim_order(jobs, 3)) == "cba", "who was served is known beyond an empty queue"
+
+
+def test_a_full_queue_is_looked_through_to_its_end(jobs: JobStore, player: Player) -> None:
+    queue(player, *"a" * 1200)
+    (last,) = queue(player, "b")
+    first = claimed(jobs)
+    assert first.job.dataset == "a"
+    started = time.perf_counter()
+    assert claimed(jobs).job.id == last
+    assert time.perf_counter() - started < 0.5
+    assert jobs.claim("w", 30) is None
+    jobs.end(first, JobState.SUCCEEDED, progress=PROGRESS)
+    assert claimed(jobs).job.dataset == "a"
+
+
+def test_several_workers_share_what_there_is_fairly(jobs: JobStore, player: Player) -> None:
+    """Two workers, two datasets with many jobs, one with few: all take turns."""
+    queue(player, *"a" * 12, *"b" * 12)
+    queue(player, *"ccc")
+    running = [claimed(jobs) for _ in range(2)]
+    order = [claim.job.dataset for claim in running]
+    while len(order) < 15:
+        jobs.end(running.pop(0), JobState.SUCCEEDED, progress=PROGRESS)
+        running.append(claimed(jobs))
+        order.append(running[-1].job.dataset)
+    assert "".join(order[:9]) == "abcabcabc"
+    assert (order.count("a"), order.count("b")) == (6, 6)
+
+
+def test_a_job_that_goes_back_keeps_its_turn(jobs: JobStore, player: Player) -> None:
+    queue(player, "a", "b", "c")
+    claim = claimed(jobs)
+    jobs.end(claim, JobState.QUEUED, progress=PROGRESS)
+    assert claimed(jobs).job.id == claim.job.id, "its worker was stopped, it was not its fault"
+
+
+def test_who_was_served_may_be_forgotten(jobs: JobStore, player: Player, state: State) -> None:
+    queue(player, *"aab")
+    assert claim_order(jobs, 1) == ["a"]
+    state.client.delete(state.keys.jobs.served)
+    assert "".join(claim_order(jobs, 2)) == "ab", "the older one, where nothing is known"
+
+
+def test_only_so_many_may_wait(jobs: JobStore, player: Player, state: State) -> None:
+    dataset = state.datasets.get("a")
+
+    def send(key: str | None = None) -> str:
+        idempotency = None if key is None else (key, "request")
+        return jobs.create(dataset, JobKind.SCORE, "demo", {}, idempotency, most_waiting=3)[0].id
+
+    sent = [send("k"), send(), send()]
+    with pytest.raises(Busy) as raised:
+        send("other")
+    assert raised.value.code == "queue_full"
+    assert send("k") == sent[0], "a request that is sent again gets its job"
+    assert jobs.waiting() == 3
+    claimed(jobs)
+    assert send("other") not in sent, "a refused request has left nothing behind"
+    with ThreadPoolExecutor(8) as pool:
+        refused = [_refused(future) for future in [pool.submit(send) for _ in range(16)]]
+    assert (sum(refused), jobs.waiting()) == (16, 3)
+
+
+def _refused(sent: Future[str]) -> bool:
+    try:
+        sent.result()
+    except Busy:
+        return True
+    return False
 
 
 # -- leases --------------------------------------------------------------------------------------------

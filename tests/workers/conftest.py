@@ -12,9 +12,9 @@ import msgspec
 import pytest
 import torch
 
-from app.api.job_schemas import PARAMS
 from app.contracts import Claim, Dataset, Job, JobKind, Task
 from app.contracts.access import JobOrigin
+from app.contracts.params.kinds import PARAMS
 from app.ingest.rows import row_from_json
 from app.ingest.writing import Ingest
 from app.services.datasets import put_dataset

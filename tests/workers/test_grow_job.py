@@ -123,7 +123,6 @@ def test_every_round_takes_as_many_steps(bench: Bench) -> None:
         ({"min_gain": 1.0, "round_patience": 1, "max_rounds": 9}, "no_gain", 2),
         ({"max_visits": 600}, "visits", 1),
         ({"max_visits": 1200}, "visits", 2),
-        ({"max_minutes": 1e-6}, "minutes", 1),
         ({"max_rounds": 1}, "rounds", 1),
         ({"initial_fraction": 0.88, "core_fraction": 1.0, "max_rounds": 4}, "exhausted", 2),
     ],

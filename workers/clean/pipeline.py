@@ -67,7 +67,7 @@ class CleanJob:
         """By ordinal, so that "earlier" means "was here first"."""
         batches = []
         for batch in self._state.samples.scan(dataset, version, COLUMNS):
-            self._lease.check()
+            self._lease.step()
             batches.append(batch)
         schema = self._state.samples.table(dataset, version).to_table(columns=list(COLUMNS), limit=0).schema
         return pa.Table.from_batches(batches, schema=schema).sort_by("ordinal").combine_chunks()
@@ -75,7 +75,7 @@ class CleanJob:
     def _step(self, phase: str, done: int, of: int) -> None:
         begins, ends = _SHARES[phase]
         fraction = begins + (ends - begins) * (done / of if of else 1.0)
-        self._lease.check(Progress(phase=phase, step=done, total_steps=of, fraction=round(fraction, 4)))
+        self._lease.step(Progress(phase=phase, step=done, total_steps=of, fraction=round(fraction, 4)))
 
     def _keep(self, dataset: Dataset, table: pa.Table, found: Findings, result: dict[str, Any]) -> None:
         """Files first: flags are never named before they are there."""

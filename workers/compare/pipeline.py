@@ -25,7 +25,7 @@ from workers.compare.plan import Trained, Training, named_members, trainings
 from workers.compare.results import compared
 from workers.compare.slicing import slicings
 from workers.ground import TrainingGround
-from workers.lease import JobLease
+from workers.lease import BudgetExceeded, JobLease
 from workers.measuring import Measure
 from workers.report.compare import compare_page
 from workers.report.keeping import job_and_result, keep_report
@@ -33,7 +33,7 @@ from workers.score.data import JobData
 from workers.score.pace import Pace
 from workers.score.room import when_there_is_room
 from workers.train.domain import DomainPretraining
-from workers.train.fitting import Fitting, predicted
+from workers.train.fitting import MAX_MINUTES, Fitting, predicted
 
 NAMED = "named.pt"
 PREDICTIONS = "predictions.parquet"
@@ -78,10 +78,7 @@ class CompareJob:
         pace = Pace(0, sum(training.steps for training in plan) + (domain.steps if domain else 0))
         adapted = domain.adapted(pace) if domain else None
         self._encoder = adapted.encoder if adapted else None
-        ended = [
-            self._trained(number, training, data, train, test, pace, of=len(plan))
-            for number, training in enumerate(plan, 1)
-        ]
+        ended, stopped_by = self._all_trained(plan, data, train, test, pace)
         ground.phase("comparing", step=pace.done, total=pace.total)
         result = {
             "data_version": version,
@@ -94,7 +91,9 @@ class CompareJob:
             "skipped_unlabelled": data.skipped_unlabelled,
             "excluded": data.excluded,
             **compared(ended, measure, slices, params, self._lease.check),
-            "steps": sum(training.steps for training in plan),
+            "steps": sum(one.training.steps for one in ended),
+            "stopped_by": stopped_by,
+            "micro_batch": ground.micro_batch.size,
             "seconds": round(sum(one.seconds for one in ended), 2),
             "files": [PREDICTIONS],
         }
@@ -112,6 +111,21 @@ class CompareJob:
         named = named_members(self._state, dataset, data.train, self._params)
         self._ground.keep(NAMED, {name: torch.from_numpy(positions) for name, positions in named.items()})
         return named
+
+    def _all_trained(
+        self, plan: list[Training], data: JobData, train: LabelledTexts, test: LabelledTexts, pace: Pace
+    ) -> tuple[list[Trained], str | None]:
+        """What was trained, and `max_minutes` where that ended it: then of the seeds that all have."""
+        ended: list[Trained] = []
+        try:
+            for number, training in enumerate(plan, 1):
+                ended.append(self._trained(number, training, data, train, test, pace, of=len(plan)))
+        except BudgetExceeded:
+            whole = len(ended) - len(ended) % len(self._params.subsets)
+            if not whole:
+                raise
+            return ended[:whole], MAX_MINUTES
+        return ended, None
 
     def _trained(
         self,
@@ -132,7 +146,15 @@ class CompareJob:
             began = time.monotonic()
             classifier = self._ground.load_model(len(data.classes), seed=training.seed, encoder=self._encoder)
             mine, rows = train.take(training.positions), data.train.take(training.positions)
-            run = FittingRun(classifier, mine, None, training.config, pick_device(), grades=data.grades)
+            run = FittingRun(
+                classifier,
+                mine,
+                None,
+                training.config,
+                pick_device(),
+                grades=data.grades,
+                micro_batch=self._ground.micro_batch,
+            )
             course = Fitting(self._ground, pace).go(run, rows, name=file)
             logits = predicted(self._ground, run, classifier, test.tokens)
             loss = course.epochs[-1]["train_loss"]

@@ -18,7 +18,7 @@ from models.selection import Grower, Growth
 from workers.grow.grown import Grown
 from workers.grow.plan import Plan, best_round
 from workers.grow.rounds import Rounds
-from workers.lease import JobCancelled, JobLease
+from workers.lease import BudgetExceeded, JobCancelled, JobLease
 from workers.report.sorting import report_sorting
 from workers.score.description import described
 from workers.score.evidence import evidence_of, reviewed_of
@@ -26,6 +26,7 @@ from workers.score.groundwork import Groundwork, Material
 from workers.score.hearing import Hearing
 from workers.score.judging import know
 from workers.score.room import when_there_is_room
+from workers.train.fitting import MAX_MINUTES
 
 Ints = NDArray[np.int64]
 log = get_logger(__name__)
@@ -57,8 +58,15 @@ class GrowJob:
         visits = ground.open_visits(material, grown.files)
         rounds = Rounds(ground, material, plan, self._grower, book, visits)
         try:
-            while (stopped := _why_stop(plan, grown)) is None:
-                grown = rounds.next(grown)
+            while (stopped := self._why_stop(plan, grown)) is None:
+                try:
+                    grown = rounds.next(grown)
+                except BudgetExceeded:
+                    if not grown.rounds:
+                        raise
+                    visits.forget()  # of the round that is given up
+                    stopped = "minutes"
+                    break
                 self._keep(grown)
         except (JobCancelled, JobFailed, ModelError):
             visits.forget()
@@ -72,7 +80,9 @@ class GrowJob:
             **described(material, grown.coverage, sets),
             "rounds": grown.rounds,
             "stopped": stopped,
+            "stopped_by": MAX_MINUTES if stopped == "minutes" else None,
             "best_round": best_round(grown.rounds, self._params.min_gain),
+            "micro_batch": ground.micro_batch.size,
             "noise": grown.rounds[-1]["noise"],
             "steps": grown.steps,
             "visits": grown.visits,
@@ -103,12 +113,11 @@ class GrowJob:
         """Any later attempt goes on from here."""
         when_there_is_room(self._lease, lambda: grown.save(self._ground.checkpoints))
 
-
-def _why_stop(plan: Plan, grown: Grown) -> str | None:
-    if not grown.rounds:
-        return None
-    core = int(grown.growth.core.sum())
-    return plan.reason_to_stop(grown.rounds, core, visits=grown.visits, seconds=grown.seconds)
+    def _why_stop(self, plan: Plan, grown: Grown) -> str | None:
+        if not grown.rounds:
+            return None
+        core, ran = int(grown.growth.core.sum()), self._lease.ran_seconds
+        return plan.reason_to_stop(grown.rounds, core, visits=grown.visits, seconds=ran)
 
 
 def _require_labels(growth: Growth, labels: Ints, params: GrowParams) -> None:

@@ -139,7 +139,7 @@ class ImportJob(Ground):
     def _show(self, phase: str, done: int, total: int | None) -> None:
         received = self._position.counts.received
         fraction = 0.0 if not total else min(1.0, done / total)
-        self.lease.check(
+        self.lease.step(
             Progress(
                 phase=phase,
                 step=received,

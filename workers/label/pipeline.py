@@ -44,7 +44,7 @@ class LabelJob:
         log, texts, stored = self._read(dataset)
         clean = cleaned(log, drop_bots=params.drop_bots, moments_a_minute=params.max_events_per_minute)
         ground.phase("labelling")
-        samples = label_events(clean.log, texts, params, ground.lease.check)
+        samples = label_events(clean.log, texts, params, ground.lease.step)
         self._refuse_unusable(dataset, samples)
         written, deleted = self._write(dataset, samples)
         return self._result(dataset, stored, clean, samples, written, deleted)
@@ -93,7 +93,7 @@ class LabelJob:
         ingest = Ingest(ground.state, ground.settings, dataset)
         for at in range(0, total, ROWS_A_WRITE):
             done = Progress(phase="writing", step=at, total_steps=total, fraction=at / total)
-            ground.lease.check(done)
+            ground.lease.step(done)
             rows = samples.rows(
                 at, at + ROWS_A_WRITE, dataset.task, self._params, ground.settings.max_text_chars
             )

@@ -104,7 +104,10 @@ class ScoreJob:
             **kept,
             **({"noise": told} if told else {}),
             **({} if update is None else {"update": update.told()}),
-            "steps": len(books.history.epochs) * config.steps_per_epoch(len(chosen.positions)),
+            "steps": len(books.history.epochs) * config.steps_per_epoch(len(chosen.positions))
+            + training.broken_steps,
+            "stopped_by": training.stopped_by,
+            "micro_batch": ground.micro_batch.size,
             "seconds": round(time.monotonic() - started, 2),
         }
         run = training.last
@@ -121,7 +124,8 @@ class ScoreJob:
         config, classifier = with_seed(config, number), material.classifier
         if number > 0:
             classifier = self._ground.load_model(len(material.data.classes), seed=config.seed)
-        return ScoringRun(classifier, chosen.of(material.train), material.validation, config, pick_device())
+        train, micro_batch = chosen.of(material.train), self._ground.micro_batch
+        return ScoringRun(classifier, train, material.validation, config, pick_device(), micro_batch)
 
     def _open_books(self, material: Material) -> tuple[Books, Chosen, Checkpoint | None]:
         """As the checkpoint left them; without one, from the records that the job first found. And what of

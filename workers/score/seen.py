@@ -60,7 +60,8 @@ def look(
             return kept
 
         def tell(done: int) -> None:
-            lease.check(Progress(phase="embedding", step=before + done, total_steps=total))
+            at = Progress(phase="embedding", step=before + done, total_steps=total)
+            lease.step(at, preparing=True)
 
         size = params.per_device_train_batch_size
         found = mean_embeddings(classifier.model, texts.tokens, batch_size=size, on_batch=tell)

@@ -84,13 +84,15 @@ class Teaching:
             return self._as_done(self._done[lesson], others, recording=recording)
         config = training_config(self._ground.params, epochs=epochs)
         classifier = self._ground.load_model(len(self._material.data.classes))
-        run = ScoringRun(classifier, train.take(positions), None, config, pick_device())
+        run = ScoringRun(
+            classifier, train.take(positions), None, config, pick_device(), self._ground.micro_batch
+        )
         measured = self._go_on(lesson, run)
         try:
             left = others if recording else None
             for batches in self._steps(run, positions, left, epochs, measured):
                 measured = batches
-                self._ground.lease.check(self._pace.progress())
+                self._ground.lease.step(self._pace.progress())
                 if self._ground.checkpoints.due():
                     self._save(lesson, run, measured)
             taught = self._look_back(run, classifier, others, recording=recording)

@@ -9,12 +9,13 @@ from app.logs import get_logger
 from app.settings import Settings
 from models.gradients import ParameterCoverage
 from models.training import ScoringRun
-from workers.lease import JobInterrupted, JobLease
+from workers.lease import BudgetExceeded, JobInterrupted, JobLease
 from workers.score.books import Books
 from workers.score.checkpoint import Checkpoint, Checkpoints
 from workers.score.pace import Pace
 from workers.score.recording import naming
 from workers.score.room import when_there_is_room
+from workers.train.fitting import MAX_MINUTES
 
 log = get_logger(__name__)
 
@@ -48,9 +49,15 @@ class ScoreTraining:
         self._step = 0 if left is None else left.step
         self.coverage: tuple[ParameterCoverage, ...] = ()
         self.last: ScoringRun | None = None
+        self.stopped_by: str | None = None
+        self.broken_steps = 0
 
     def go(self, lease: JobLease, settings: Settings, pace: Pace) -> None:
-        """Trains to the end. Raises what the lease raises; an interrupted run leaves a checkpoint."""
+        """Trains to the end. Raises what the lease raises; an interrupted run leaves a checkpoint.
+
+        Where the budget is spent after every sample was visited, that is the end: `stopped_by`, and
+        `broken_steps` of the epoch that did not end.
+        """
         before = pace.done
         for number in range(0 if self._left is None else self._left.run, self._runs):
             run = self._begin(number)
@@ -60,14 +67,27 @@ class ScoreTraining:
                 self._left = None
             pace.phase = "training" if self._runs == 1 else f"training, run {number + 1} of {self._runs}"
             pace.go_to(before + max(self._step, number * run.total_steps))
-            lease.check(pace.progress())
             try:
+                lease.step(pace.progress())
                 self._go_through(run, number, before, lease, settings, pace)
             except JobInterrupted:
                 self._save(run, number)
                 raise
+            except BudgetExceeded:
+                if not self._enough(number):
+                    raise
+                self._save(run, number)
+                if not run.finished or number + 1 < self._runs:
+                    self.stopped_by, self.broken_steps = MAX_MINUTES, run.step_in_epoch
             self.coverage, self.last = run.coverage, run
-            self._books.end_run()
+            if run.finished:
+                self._books.end_run()
+            if self.stopped_by is not None:
+                return
+
+    def _enough(self, number: int) -> bool:
+        """Whether sets can be made of the visits so far, and of several runs be said how far they agree."""
+        return number >= 2 if self._runs > 1 else bool(self._books.history.epochs)
 
     def _go_through(
         self, run: ScoringRun, number: int, before: int, lease: JobLease, settings: Settings, pace: Pace
@@ -85,7 +105,7 @@ class ScoreTraining:
                     flushed = time.monotonic()
                 if self._checkpoints.due():
                     self._save(run, number)
-                lease.check(pace.progress())
+                lease.step(pace.progress())
 
     def _save(self, run: ScoringRun, number: int) -> None:
         books = self._books

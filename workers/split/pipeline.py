@@ -71,7 +71,7 @@ class SplitJob(Ground):
         self.when_free(lambda: self._save(dataset, applied))
 
     def _tell(self, phase: str, step: int, total: int, fraction: float) -> None:
-        self.lease.check(Progress(phase=phase, step=step, total_steps=total, fraction=fraction))
+        self.lease.step(Progress(phase=phase, step=step, total_steps=total, fraction=fraction))
 
     def _result(self, dataset: Dataset, survey: Survey, rule: SplitRule) -> dict[str, Any]:
         splits = {"train": 0, "validation": 0, "test": 0}

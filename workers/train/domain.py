@@ -94,7 +94,14 @@ class DomainPretraining:
         language = self._ground.load_language_model()
         tokens = self._ground.tokenized(language, self._texts).tokens
         share = self._asked.mlm_probability
-        run = PretrainingRun(language, tokens, self._config, pick_device(), mlm_probability=share)
+        run = PretrainingRun(
+            language,
+            tokens,
+            self._config,
+            pick_device(),
+            mlm_probability=share,
+            micro_batch=self._ground.micro_batch,
+        )
         course = Fitting(self._ground, pace).go(run, self._texts, name=PHASE)
         told = {
             "objective": "masked" if language.masked else "causal",

@@ -17,12 +17,13 @@ from models.evaluation import predict_logits
 from models.training import FittingRun, StepResult
 from models.training.fitting import Losses
 from workers.ground import TrainingGround
-from workers.lease import JobInterrupted
+from workers.lease import BudgetExceeded, JobInterrupted
 from workers.score.data import Rows
 from workers.score.pace import Pace
 from workers.score.recording import naming
 
 FITTED = "fitted.pt"
+MAX_MINUTES = "max_minutes"
 MOST_POINTS = 2_000
 """Of the loss, kept beside those at the ends of epochs."""
 log = get_logger(__name__)
@@ -35,7 +36,8 @@ class Course:
 
     points: `step`, `loss` (mean since the point before), `learning_rate` and `time` (seconds since 1970). One
     in `every` steps and at the end of an epoch, so that a long training keeps no more than a short one.
-    since_point: sum of losses and samples since the last.
+    since_point: sum of losses and samples since the last. stopped_by: `max_minutes` where that ended it.
+    learning_rate: of the last step.
     """
 
     every: int = 1
@@ -46,9 +48,11 @@ class Course:
     seconds: float = 0.0
     points: list[dict[str, float]] = field(default_factory=list)
     since_point: tuple[float, int] = (0.0, 0)
+    learning_rate: float = 0.0
+    stopped_by: str | None = None
 
     def add(self, result: StepResult[Losses]) -> None:
-        self.step = result.step
+        self.step, self.learning_rate = result.step, result.learning_rate
         self.loss_sum += result.loss * len(result.signals)
         self.samples += len(result.signals)
         self._add_point(result)
@@ -65,11 +69,20 @@ class Course:
         loss_sum, samples = self.since_point
         loss_sum, samples = loss_sum + result.loss * len(result.signals), samples + len(result.signals)
         self.since_point = loss_sum, samples
-        if result.step % self.every and not result.epoch_ended:
-            return
-        told = {"loss": loss_sum / samples, "learning_rate": result.learning_rate, "time": time.time()}
-        self.points.append({"step": result.step, **told})
+        if result.step % self.every == 0 or result.epoch_ended:
+            self._end_point()
+
+    def _end_point(self) -> None:
+        loss_sum, samples = self.since_point
+        told = {"loss": loss_sum / samples, "learning_rate": self.learning_rate, "time": time.time()}
+        self.points.append({"step": self.step, **told})
         self.since_point = 0.0, 0
+
+    def stop(self, by: str) -> None:
+        """It ends here, within an epoch maybe."""
+        self.stopped_by = by
+        if self.since_point[1]:
+            self._end_point()
 
 
 class Fitting:
@@ -79,8 +92,10 @@ class Fitting:
         self._ground = ground
         self._pace = pace
 
-    def go(self, run: FittingRun, rows: Rows, *, name: str = "") -> Course:
+    def go(self, run: FittingRun, rows: Rows, *, name: str = "", partly: bool = False) -> Course:
         """Trains to the end, from where an earlier attempt left the training of this name.
+
+        partly: where the budget is spent within an epoch, what has been learned by then will do.
 
         Raises what the lease raises, after a checkpoint; ModelError and JobFailed where the training does.
         """
@@ -88,8 +103,8 @@ class Fitting:
         course = self._resume(run, name)
         spent = course.seconds
         self._pace.go_to(before + course.step)
-        self._ground.lease.check(self._pace.progress())
         try:
+            self._ground.lease.step(self._pace.progress())
             with naming(rows):
                 for result in run.steps():
                     course.add(result)
@@ -97,10 +112,18 @@ class Fitting:
                     self._pace.add(before + result.step, len(result.signals))
                     if self._ground.checkpoints.due():
                         self._checkpoint(run, course, name)
-                    self._ground.lease.check(self._pace.progress())
+                    self._ground.lease.step(self._pace.progress())
         except JobInterrupted:
             self._checkpoint(run, course, name)
             raise
+        except BudgetExceeded:
+            if run.finished:
+                return course
+            if not partly or course.step == 0:
+                raise
+            self._checkpoint(run, course, name)
+            run.stop()
+            course.stop(MAX_MINUTES)
         return course
 
     def _resume(self, run: FittingRun, name: str) -> Course:

@@ -85,8 +85,16 @@ class TrainJob:
         adapted = domain.adapted(pace) if domain else None
         if adapted is not None:
             classifier = ground.load_model(len(data.classes), encoder=adapted.encoder)
-        run = FittingRun(classifier, train, validation, config, pick_device(), grades=data.grades)
-        course = Fitting(ground, pace).go(run, rows)
+        run = FittingRun(
+            classifier,
+            train,
+            validation,
+            config,
+            pick_device(),
+            grades=data.grades,
+            micro_batch=ground.micro_batch,
+        )
+        course = Fitting(ground, pace).go(run, rows, partly=True)
         ground.phase("evaluating", step=pace.done, total=pace.total)
         measure = partial(Measure, classes=data.classes, by_query=dataset.task is Task.RELEVANCE)
         validated = self._evaluated(run, classifier, data.validation, validation, measure)
@@ -107,6 +115,8 @@ class TrainJob:
             "domain_pretraining": dict(adapted.told) if adapted else None,
             "epochs": course.epochs,
             "steps": course.step,
+            "stopped_by": course.stopped_by,
+            "micro_batch": ground.micro_batch.size,
             "validation": None if validated is None else validated.metrics,
             "test": None if tested is None else tested.metrics,
             "seconds": round(course.seconds, 2),

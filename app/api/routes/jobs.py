@@ -9,14 +9,14 @@ from urllib.parse import quote
 import anyio
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
-from fastapi.responses import HTMLResponse, StreamingResponse
+from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from app.api.context import request_id_of
 from app.api.dependencies import Cursor, Limit, ServiceDep
 from app.api.facts import tell
 from app.api.job_kinds import JobKinds, job_kinds
-from app.api.job_schemas import JobFileOut, JobFiles, JobIn, JobOut, JobPage
+from app.api.job_schemas import DryRunOut, JobFileOut, JobFiles, JobIn, JobOut, JobPage
 from app.api.keys import principal_of, require_dataset
 from app.contracts import Job, JobState
 from app.contracts.access import JobOrigin
@@ -36,18 +36,24 @@ EVENT_SECONDS = 0.25
 _JSON = {"application/json": {"schema": {"type": "object"}}}
 
 
-@router.post("", status_code=202)
+@router.post("", status_code=202, responses={200: {"model": DryRunOut}})
 def post_job(
     body: JobIn,
     service: ServiceDep,
     request: Request,
     response: Response,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
+    dry_run: Annotated[bool, Query(description="Only check the request, and estimate the job.")] = False,
 ) -> JobOut:
-    """Records and queues a job; the same Idempotency-Key with the same request gives the same job."""
+    """Records and queues a job; the same Idempotency-Key with the same request gives the same job.
+
+    With `dry_run` it records nothing, makes the same checks, and tells how long the job would take.
+    """
     caller = principal_of(request)
     require_dataset(caller, body.dataset)
     tell(request, dataset=body.dataset, kind=body.kind.value)
+    if dry_run:
+        return _dry_run(body, service, request)  # type: ignore[return-value]  # 200, of a model of its own
     job, _ = use.create_job(
         service.state,
         service.settings,
@@ -133,6 +139,19 @@ def cancel_job(service: ServiceDep, job_id: str, request: Request) -> JobOut:
     job = use.cancel_job(service.state, service.settings, job_id)
     tell(request, dataset=job.dataset, kind=job.kind.value)
     return _shown(job)
+
+
+def _dry_run(body: JobIn, service: ServiceDep, request: Request) -> JSONResponse:
+    checked = use.dry_run(
+        service.state,
+        service.settings,
+        dataset_name=body.dataset,
+        kind=body.kind,
+        model=body.model,
+        params=body.params,
+        origin=_origin(request, body.webhook),
+    )
+    return JSONResponse(DryRunOut.model_validate(checked).model_dump(mode="json"))
 
 
 def _origin(request: Request, webhook: str | None) -> JobOrigin:

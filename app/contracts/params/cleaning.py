@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from app.contracts.base import Count, Real, Strict
+from app.contracts.base import Count, Real
+from app.contracts.params.budget import BudgetParams
 
 
-class CleanParams(Strict):
+class CleanParams(BudgetParams):
     """Parameters of a `clean` job."""
 
     near_duplicate_threshold: Real = Field(

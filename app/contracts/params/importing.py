@@ -6,13 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from app.contracts.base import Strict, Text
+from app.contracts.base import Text
+from app.contracts.params.budget import BudgetParams
 
 SampleField = Literal["id", "text", "text_pair", "label", "group", "split", "weight"]
 Column = Annotated[Text, Field(min_length=1, max_length=1024)]
 
 
-class ImportParams(Strict):
+class ImportParams(BudgetParams):
     """Files that the service itself reads."""
 
     url: Annotated[Text, Field(min_length=1, max_length=4096)] = Field(

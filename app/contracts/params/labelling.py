@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, Field, PlainSerializer, WithJsonSchema, mode
 
 from app.contracts.base import Count, Flag, Real, Strict, rfc3339
 from app.contracts.behaviors import BEHAVIORS, Behavior
+from app.contracts.params.budget import BudgetParams
 
 Moment = Annotated[
     AwareDatetime,
@@ -51,7 +52,7 @@ class TimeSplit(Strict):
         return self
 
 
-class LabelParams(Strict):
+class LabelParams(BudgetParams):
     grades: Grades = Field(
         default_factory=Grades, description="What each behaviour is worth; the highest one counts."
     )

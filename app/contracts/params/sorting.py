@@ -144,9 +144,6 @@ class GrowParams(SortingParams):
         le=1,
         description="Validation accuracy by which a round must pass the best before it to count as a gain.",
     )
-    max_minutes: Real | None = Field(
-        default=None, gt=0, description="No round begins later than that after the job began; null: no limit."
-    )
     max_visits: Count | None = Field(
         default=None,
         ge=1,

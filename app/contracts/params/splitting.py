@@ -6,13 +6,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from app.contracts.base import Count, Real, Strict
+from app.contracts.base import Count, Real
+from app.contracts.params.budget import BudgetParams
 from app.contracts.splits import SplitBy
 
 MetaField = Annotated[str, Field(strict=True, pattern=r"^meta\..", max_length=1024)]
 
 
-class SplitParams(Strict):
+class SplitParams(BudgetParams):
     by: SplitBy = Field(
         description="`stratified`: the same shares of every label. `group`: no group on both sides. "
         "`time`: the newest are tested on, and no group is on both sides."

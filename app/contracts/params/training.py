@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from app.contracts.base import ConfigValue, Count, Flag, Real, Strict, Text
+from app.contracts.params.budget import BudgetParams
 
 
 class AdapterParams(Strict):
@@ -58,7 +59,7 @@ class FittingPeftParams(AdapterParams):
         return self
 
 
-class TrainingParams(Strict):
+class TrainingParams(BudgetParams):
     """What every kind of job that trains may be told. Names are those of Hugging Face `TrainingArguments`
     where one exists."""
 

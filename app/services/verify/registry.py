@@ -118,6 +118,7 @@ class _Known:
                 jobs.queue,
                 jobs.leases,
                 jobs.busy,
+                jobs.served,
                 jobs.token,
                 jobs.watched,
                 jobs.workers,

@@ -1,7 +1,7 @@
 -- Renews a lease and leaves the progress; says what the worker should know. A job that nobody has claimed since is
 -- taken again: its lease ran out while the server was away, or the server lost the claim with its tail.
 -- KEYS: record, leases, draining, queue, busy, token.
--- ARGV: id, token, lease ms, progress ('' = leave it), worker, record prefix.
+-- ARGV: id, token, lease ms, progress ('' = leave it), worker, record prefix, how many ms the job has run, in all.
 local held = redis.call('HMGET', KEYS[1], 'state', 'token', 'cancel', 'uid')
 local mine, last = tonumber(ARGV[2]), tonumber(held[2] or '0')
 if held[1] ~= 'running' and held[1] ~= 'queued' then return 'lost' end
@@ -23,6 +23,9 @@ if held[1] == 'queued' or last < mine then
 end
 local time = redis.call('TIME')
 redis.call('ZADD', KEYS[2], time[1] * 1000 + math.floor(time[2] / 1000) + tonumber(ARGV[3]), ARGV[1])
+if tonumber(ARGV[7]) > tonumber(redis.call('HGET', KEYS[1], 'ran_ms') or '0') then
+  redis.call('HSET', KEYS[1], 'ran_ms', ARGV[7])
+end
 if ARGV[4] ~= '' then redis.call('HSET', KEYS[1], 'progress', ARGV[4]) end
 if held[3] == '1' then return 'cancel' end
 if redis.call('SISMEMBER', KEYS[3], ARGV[5]) == 1 then return 'drain' end

@@ -20,6 +20,7 @@ REMEDIES: dict[str, str] = {
     "invalid_parquet": "Write flat columns of text, numbers, true and false or dates; `column` names others.",
     "invalid_packing": "Send the whole gzip or zstd archive, with its name in Content-Encoding.",
     "invalid_columns": "The fields are id, text, text_pair, label, group, split, weight; meta has its own.",
+    "overloaded": "Send the request again after Retry-After, and fewer at a time; or add an API process.",
     "too_many_writers": "Send the request again shortly; Retry-After says when.",
     "empty_request": "Send at least one sample.",
     "method_not_allowed": "See /openapi.json for the methods of this path.",

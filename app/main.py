@@ -11,6 +11,7 @@ import anyio
 from anyio import to_thread
 from fastapi import Depends, FastAPI
 
+from app.api.admission import Admission, threads_needed
 from app.api.application import PROBLEMS, Api
 from app.api.body_limit import BodyLimit
 from app.api.context import RequestContext
@@ -53,6 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        to_thread.current_default_thread_limiter().total_tokens = threads_needed(settings)
         await to_thread.run_sync(_warn_without_append_only_file, service)
         gc.collect()
         gc.freeze()  # what start-up made is never garbage: collections after it are short
@@ -77,7 +79,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.service = service
     direct = DirectRoutes(app.answer_ordinarily, [*scores.direct, *sets.direct], service)
     limited = BodyLimit(direct, max_bytes=settings.max_body_bytes)
-    app.front = RequestContext(KeyCheck(limited, keys=settings.keys()))
+    app.state.admission = admitted = Admission(limited, settings)
+    app.front = RequestContext(KeyCheck(admitted, keys=settings.keys()))
     install_problem_handlers(app)
     for routes in (
         *(datasets, cleaning, samples, splits, events),

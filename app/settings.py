@@ -43,8 +43,13 @@ class Settings(BaseSettings):
     max_text_chars: int = Field(default=200_000, ge=1)
     max_file_bytes: int = Field(default=4 * 2**30, ge=1024)
     ingest_batch_rows: int = Field(default=5_000, ge=1, le=50_000)
-    max_writers: int = Field(default=8, ge=1, le=1_000)
     set_versions_kept: int = Field(default=32, ge=2)
+
+    # How much one API process has at work at once; what is beyond is refused at once.
+    max_lookups: int = Field(default=64, ge=1, le=10_000)
+    max_requests: int = Field(default=16, ge=1, le=1_000)
+    max_writers: int = Field(default=8, ge=1, le=1_000)
+    max_streams: int = Field(default=64, ge=1, le=1_000)
 
     # Jobs: how soon a dead worker is noticed, how much work a crash can cost.
     lease_seconds: float = Field(default=6.0, gt=0.5)

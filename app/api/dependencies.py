@@ -11,7 +11,6 @@ from fastapi import Depends, Path, Query, Request
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
-from app.api.writers import Writers
 from app.contracts import Dataset
 from app.services.ranked_versions import RankedVersions
 from app.settings import Settings
@@ -37,7 +36,6 @@ class Service:
     state: State
     hint: Callable[[], None]
     versions: RankedVersions = field(default_factory=RankedVersions)
-    writers: Writers = field(default_factory=Writers)
 
 
 async def _service(request: Request) -> Service:  # async: a plain function would be sent to a thread

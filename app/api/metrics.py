@@ -7,6 +7,11 @@ from prometheus_client import Counter, Gauge, Histogram
 REQUEST_SECONDS = Histogram(
     "gradsift_request_seconds", "Time to answer a request.", ["method", "route", "status"]
 )
+REQUESTS_REFUSED = Counter(
+    "gradsift_requests_refused_total",
+    "Requests refused because too many of a kind were at work.",
+    ["kind"],
+)
 ROWS_INGESTED = Counter("gradsift_rows_ingested_total", "Rows of samples received.", ["outcome"])
 JOBS_WAITING = Gauge("gradsift_jobs_waiting", "Jobs in the queue.")
 WORKERS = Gauge("gradsift_workers", "Workers that are there.")

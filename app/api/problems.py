@@ -84,6 +84,18 @@ class ProblemResponse(JSONResponse):
         )
 
 
+def problem_body(status: int, code: str, detail: str, remedy: str, request_id: str) -> dict[str, Any]:
+    return {
+        "type": f"urn:gradsift:problem:{code}",
+        "title": code.replace("_", " ").capitalize(),
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "remedy": remedy,
+        "request_id": request_id,
+    }
+
+
 def problem_response(
     request: Request,
     status: int,
@@ -93,15 +105,7 @@ def problem_response(
     errors: Sequence[Mapping[str, Any]] = (),
     extra: Mapping[str, Any] | None = None,
 ) -> JSONResponse:
-    body: dict[str, Any] = {
-        "type": f"urn:gradsift:problem:{code}",
-        "title": code.replace("_", " ").capitalize(),
-        "status": status,
-        "detail": detail,
-        "code": code,
-        "remedy": remedy,
-        "request_id": request_id_of(request),
-    }
+    body = problem_body(status, code, detail, remedy, request_id_of(request))
     if errors:
         body["errors"] = list(errors)
     headers = {"Retry-After": "2"} if status in (429, 503) else {}

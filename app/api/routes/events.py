@@ -72,8 +72,7 @@ async def _taken_in(
         bulk = await run_in_threadpool(ingest, service.state, service.settings, dataset)
         return rows_answer(request, await body.store(chunks, bulk))
 
-    with service.writers.admitted(service.settings.max_writers):
-        return await answered_once(request, service.state.answers, dataset, idempotency_key, store)
+    return await answered_once(request, service.state.answers, dataset, idempotency_key, store)
 
 
 @router.get("/events/summary")

@@ -138,8 +138,7 @@ async def post_samples(
         _count(ingest.report)
         return rows_answer(request, ingest.report)
 
-    with service.writers.admitted(settings.max_writers):
-        return await answered_once(request, service.state.answers, dataset, idempotency_key, store)
+    return await answered_once(request, service.state.answers, dataset, idempotency_key, store)
 
 
 def _refuse_columns(columns: Columns) -> None:

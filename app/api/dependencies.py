@@ -11,6 +11,7 @@ from fastapi import Depends, Path, Query, Request
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
+from app.api.stopping import Stopping
 from app.contracts import Dataset
 from app.services.ranked_versions import RankedVersions
 from app.settings import Settings
@@ -36,6 +37,7 @@ class Service:
     state: State
     hint: Callable[[], None]
     versions: RankedVersions = field(default_factory=RankedVersions)
+    stopping: Stopping = field(default_factory=Stopping)
 
 
 async def _service(request: Request) -> Service:  # async: a plain function would be sent to a thread

@@ -70,7 +70,7 @@ async def _taken_in(
 ) -> Response:
     async def store(chunks: AsyncIterator[bytes]) -> Response:
         bulk = await run_in_threadpool(ingest, service.state, service.settings, dataset)
-        return rows_answer(request, await body.store(chunks, bulk))
+        return rows_answer(request, await body.store(service.stopping.until_cut(chunks), bulk))
 
     return await answered_once(request, service.state.answers, dataset, idempotency_key, store)
 

@@ -25,6 +25,8 @@ def healthz() -> Health:
 def readyz(service: ServiceDep, response: Response) -> Readiness:
     """Redis, the sample store and a worker answer."""
     found = _readiness(service)
+    if service.stopping.draining:
+        found.status = "not ready"
     response.status_code = 200 if found.status == "ready" else 503
     return found
 

@@ -134,7 +134,7 @@ async def post_samples(
             await to_thread.run_sync(ingest.add, rows)
         else:
             form = RowFormat(KINDS[kind], packing, delimiter, columns)
-            await take_in(chunks, IngestSession.of(form, ingest, settings))
+            await take_in(service.stopping.until_cut(chunks), IngestSession.of(form, ingest, settings))
         _count(ingest.report)
         return rows_answer(request, ingest.report)
 

@@ -112,9 +112,9 @@ class Phase:
 
 def overload(service: LoadedService, capacity: float, seconds: float) -> None:
     """Usual traffic, then three times the capacity, then usual traffic again."""
-    usual = Phase("usual, 2/3 of capacity", traffic(service, capacity * 2 / 3, max(15.0, seconds / 2)))
+    usual = Phase("usual, 2/3 of capacity", traffic(service, capacity * 2 / 3, max(8.0, seconds / 2)))
     much = Phase("3 times capacity", traffic(service, capacity * 3, seconds))
-    after = Phase("usual again", traffic(service, capacity * 2 / 3, max(15.0, seconds / 2)))
+    after = Phase("usual again", traffic(service, capacity * 2 / 3, max(8.0, seconds / 2)))
     columns = (
         "phase",
         "requests",

@@ -43,13 +43,12 @@ class Stopping:
             Stops: though more would come.
         """
         cut = asyncio.create_task(self._cut.wait())
+        coming: asyncio.Future[bytes | None] | None = None
         try:
             while True:
                 coming = asyncio.ensure_future(anext(chunks, None))
                 await asyncio.wait((coming, cut), return_when=asyncio.FIRST_COMPLETED)
                 if not coming.done():
-                    coming.cancel()
-                    await asyncio.gather(coming, return_exceptions=True)
                     raise Stops("shutting_down", DETAIL)
                 chunk = coming.result()
                 if chunk is None:
@@ -57,3 +56,5 @@ class Stopping:
                 yield chunk
         finally:
             cut.cancel()
+            if coming is not None and coming.cancel():
+                await asyncio.gather(coming, return_exceptions=True)

@@ -57,7 +57,7 @@ demo: $(VENV)/.demo ## A real scoring job on 2,500 clothing reviews, start to fi
 test: $(VENV)/.test ## All tests (JOBS=1: one after the other)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: bench bench-gradients bench-job bench-store bench-api bench-ingest bench-recovery bench-quality
+.PHONY: bench bench-gradients bench-job bench-store bench-api bench-ingest bench-recovery bench-load bench-quality
 bench: bench-gradients bench-job bench-store bench-api bench-ingest bench-recovery ## All benchmarks but bench-quality; docs/benchmarks.md has the figures taken so far
 bench-gradients: $(VENV)/.bench ## Per-sample gradient norms against the plain step (ARGS="--quick")
 	$(BIN)/python benchmarks/gradients.py $(ARGS)
@@ -71,6 +71,8 @@ bench-ingest: $(VENV)/.test ## Rows a second of each format against pydantic rou
 	$(BIN)/python benchmarks/ingest.py $(ARGS)
 bench-recovery: $(VENV)/.test ## Bytes and time of the archive; how fast verify, backup, rebuild and restore are
 	$(BIN)/python benchmarks/recovery.py $(ARGS)
+bench-load: $(VENV)/.test ## The API's capacity under mixed traffic (ARGS="--soak 10", "--overload 30", "--capacity 500")
+	GOMP_SPINCOUNT=20000 $(BIN)/python benchmarks/load.py $(ARGS)
 bench-quality: $(VENV)/.bench ## Noise found and cores chosen, against cleanlab and others; needs DATA=DIR MODELS=DIR
 	$(BIN)/python benchmarks/quality.py --data "$(DATA)" --models "$(MODELS)" $(ARGS)
 

@@ -11,6 +11,7 @@ import anyio
 from anyio import to_thread
 from fastapi import Depends, FastAPI
 
+from app.api.admission import Admission, threads_needed
 from app.api.application import KEY_PROBLEMS, PROBLEMS, Api
 from app.api.audit import AuditDeeds, AuditRefusals
 from app.api.body_limit import BodyLimit
@@ -65,6 +66,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        to_thread.current_default_thread_limiter().total_tokens = threads_needed(settings)
         await to_thread.run_sync(_warn_without_append_only_file, service)
         gc.collect()
         gc.freeze()  # what start-up made is never garbage: collections after it are short
@@ -95,7 +97,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     direct = DirectRoutes(app.answer_ordinarily, [*scores.direct, *sets.direct], service)
     limited = BodyLimit(direct, max_bytes=settings.max_body_bytes)
     audited = AuditDeeds(limited, service.state.audit.desk)
-    checked = KeyCheck(audited, KeyRing(service.state, settings), rates)
+    app.state.admission = admitted = Admission(audited, settings)
+    checked = KeyCheck(admitted, KeyRing(service.state, settings), rates)
     app.front = RequestContext(AuditRefusals(checked, service.state.audit.desk))
     install_problem_handlers(app)
     for routes in (

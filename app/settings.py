@@ -57,8 +57,23 @@ class Settings(BaseSettings):
     max_text_chars: int = Field(default=200_000, ge=1)
     max_file_bytes: int = Field(default=4 * 2**30, ge=1024)
     ingest_batch_rows: int = Field(default=5_000, ge=1, le=50_000)
-    max_writers: int = Field(default=8, ge=1, le=1_000)
     set_versions_kept: int = Field(default=32, ge=2)
+
+    # How much one API process has at work at once; what is beyond is refused at once.
+    max_lookups: int = Field(default=64, ge=1, le=10_000)
+    max_requests: int = Field(default=16, ge=1, le=1_000)
+    max_writers: int = Field(default=8, ge=1, le=1_000)
+    max_streams: int = Field(default=64, ge=1, le=1_000)
+
+    # What a client of a connection may take.
+    max_connections: int = Field(default=1_000, ge=1, le=1_000_000)
+    max_header_bytes: int = Field(default=65_536, ge=1_024)
+    header_seconds: float = Field(default=10.0, gt=0.0)
+    stall_seconds: float = Field(default=30.0, gt=0.0)
+
+    # How it ends: how long it says so before it stops listening, and what the last requests get then.
+    drain_seconds: float = Field(default=3.0, ge=0.0, le=600.0)
+    shutdown_seconds: float = Field(default=20.0, ge=0.0, le=3_600.0)
 
     # Jobs: how soon a dead worker is noticed, how much work a crash can cost.
     lease_seconds: float = Field(default=6.0, gt=0.5)

@@ -15,8 +15,6 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
-from app.cli.server import LAST_REQUESTS_SECONDS
-
 _TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -104,7 +102,7 @@ def main() -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=LAST_REQUESTS_SECONDS,
+        timeout_graceful_shutdown=3,
     )
 
 

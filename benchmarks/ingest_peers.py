@@ -9,8 +9,6 @@ import uvicorn
 from fastapi import FastAPI, Request
 from pydantic import BaseModel, Field, ValidationError
 
-from app.cli.server import LAST_REQUESTS_SECONDS
-
 
 class Sample(BaseModel):
     id: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^/\x00-\x1f]+$")]
@@ -58,5 +56,5 @@ if __name__ == "__main__":
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=LAST_REQUESTS_SECONDS,
+        timeout_graceful_shutdown=3,
     )

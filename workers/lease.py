@@ -7,13 +7,15 @@ import time
 from types import TracebackType
 from typing import Self
 
-from app.contracts import Claim, Progress
+from app.contracts import Claim, JobState, Progress
 from app.errors import JobFailed, StaleWorker
 from app.logs import get_logger
 from app.settings import Settings
 from app.store.jobs import JobStore, Word
 
 ASK_AGAIN_SECONDS = 0.05
+PATIENCE_SECONDS = 4.0
+"""A worker that is to stop has so long to reach the end of a step; then its job goes elsewhere."""
 log = get_logger(__name__)
 
 
@@ -34,7 +36,8 @@ class JobLease:
 
     A thread renews the lease while the job loads, tokenizes or computes; `check` is for the steps between, so
     that a cancelled job stops within one of them. While Redis is away or takes no writes, both wait; a lease
-    that ran out meanwhile is taken again unless another worker has claimed the job.
+    that ran out meanwhile is taken again unless another worker has claimed the job. The thread also gives the
+    job back where the worker is to stop, and is in a phase without a check for too long.
     """
 
     def __init__(self, claim: Claim, jobs: JobStore, settings: Settings) -> None:
@@ -49,6 +52,8 @@ class JobLease:
         self._word: Word = "ok"
         self._lost: StaleWorker | None = None
         self._asked = 0.0
+        self._drained_at: float | None = None
+        self._given_back = False
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
@@ -90,6 +95,8 @@ class JobLease:
             self.samples_per_second = progress.samples_per_second or self.samples_per_second
         if time.monotonic() - self._asked >= ASK_AGAIN_SECONDS:
             self._renew()
+        if self._given_back:
+            raise JobInterrupted
         if self._lost is not None:
             raise self._lost
         if self._word == "cancel":
@@ -130,10 +137,29 @@ class JobLease:
                 self._word = self._jobs.renew(self.claim, lease_seconds, self.progress, self.ran_seconds)
             except StaleWorker as error:
                 self._lost = error
+                return
+            if self._word == "drain" and self._drained_at is None:
+                self._drained_at = time.monotonic()
+
+    def _give_back(self) -> None:
+        """What this worker still does of the job is refused from here on."""
+        with self._lock:
+            if self._stop.is_set():
+                return
+            step, total = self.progress.step, self.progress.total_steps
+            queued = Progress(phase="queued", step=step, total_steps=total)
+            self._jobs.end(self.claim, JobState.QUEUED, progress=queued)
+            self._lost = StaleWorker("stale_worker", f"job {self.claim.job.id} was given back")
+            self._given_back = True
+            self._stop.set()
+        log.warning("job given back in the middle of a long phase", phase=self.progress.phase)
 
     def _keep(self) -> None:
         while not self._stop.wait(self._settings.heartbeat_seconds) and self._lost is None:
             try:
                 self._renew()
+                since = self._drained_at
+                if since is not None and time.monotonic() - since >= PATIENCE_SECONDS:
+                    self._give_back()
             except Exception:
                 log.warning("the lease could not be renewed", exc_info=True)

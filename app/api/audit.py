@@ -33,6 +33,7 @@ ACTIONS: tuple[tuple[str, str, str], ...] = (
     ("DELETE", f"{_DATASET}/samples/{{sample}}", "sample.delete"),
     ("POST", f"{_DATASET}/samples/{{sample}}/review", "review.write"),
     ("DELETE", f"{_DATASET}/samples/{{sample}}/review", "review.withdraw"),
+    ("POST", f"{_DATASET}/reviews/import", "reviews.import"),
     ("POST", f"{_DATASET}/events", "events.write"),
     ("POST", f"{_DATASET}/items", "items.write"),
     ("DELETE", f"{_DATASET}/users/*/events", "user.forget"),  # whose, is not entered
@@ -40,6 +41,7 @@ ACTIONS: tuple[tuple[str, str, str], ...] = (
     ("POST", f"{_JOB}/cancel", "job.cancel"),
     ("POST", f"{_DATASET}/scores/lookup", ""),
     ("POST", f"{_DATASET}/predict", ""),
+    ("POST", f"{_DATASET}/map/ids", ""),
 )
 """Method, path and action; no action: nothing is changed. Whatever is not named is entered as `unknown`."""
 log = get_logger(__name__)

@@ -10,6 +10,7 @@ from anyio import to_thread
 from fastapi import Request
 
 from app.api.row_bodies import BYTES_A_STEP, JSON, KINDS, json_rows, media_type, packing_of
+from app.api.stopping import Stops
 from app.errors import Malformed, UnsupportedMedia
 from app.ingest.formats import RowFormat, open_rows
 from app.ingest.packing import Packing
@@ -75,7 +76,20 @@ class BulkBody:
         return cls(name, reader, settings, media, packing_of(request), delimiter)
 
     async def store(self, chunks: AsyncIterator[bytes], bulk: Bulk) -> IngestReport:
-        """Stores the rows; what became of them."""
+        """Stores the rows; what became of them.
+
+        Raises:
+            Stops: the service does; says what is stored.
+        """
+        try:
+            return await self._store(chunks, bulk)
+        except Stops as stopped:
+            report = bulk.report
+            stored = report.received - report.rejected_total
+            told = f"{stopped.detail}; of the first {report.received} rows {stored} are stored, none after"
+            raise Stops(stopped.code, told, errors=report.rejected) from stopped
+
+    async def _store(self, chunks: AsyncIterator[bytes], bulk: Bulk) -> IngestReport:
         if self.media == JSON:
             rows = await json_rows(
                 chunks, self.packing, self.settings.max_body_bytes, self.name, self._from_json

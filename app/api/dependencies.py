@@ -13,8 +13,8 @@ from fastapi import Depends, Path, Query, Request
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
+from app.api.stopping import Stopping
 from app.api.surveys import Surveys
-from app.api.writers import Writers
 from app.contracts import Dataset
 from app.services.drawn_maps import DrawnMaps
 from app.services.ranked_versions import RankedVersions
@@ -42,7 +42,7 @@ class Service:
     state: State
     hint: Callable[[], None]
     versions: RankedVersions = field(default_factory=RankedVersions)
-    writers: Writers = field(default_factory=Writers)
+    stopping: Stopping = field(default_factory=Stopping)
     maps: DrawnMaps = field(default_factory=DrawnMaps)
     map_draws: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(1))
     map_selections: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))

@@ -11,7 +11,7 @@ _FACTS = "gradsift.facts"
 
 
 def tell(request: Request, **facts: Any) -> None:
-    """Fields of an `AuditEntry`: `dataset`, `job`, `kind`, `code`, `counts`."""
+    """Fields of an `AuditEntry`: `action`, `dataset`, `job`, `kind`, `code`, `counts`."""
     request.scope.setdefault(_FACTS, {}).update(facts)
 
 

@@ -23,4 +23,7 @@ ROWS_INGESTED = Counter(
     "Rows received over HTTP.",
     ["rows", "outcome"],
 )
+REQUESTS_SHED = Counter(
+    "gradsift_requests_shed_total", "Requests refused because too many of a kind were at work.", ["kind"]
+)
 WEBHOOK_CALLS = Counter("gradsift_webhook_calls_total", "Calls of webhooks.", ["outcome"])

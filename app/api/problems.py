@@ -49,6 +49,8 @@ STATUS: Mapping[type[GradSiftError], int] = {
 }
 _HTTP_CODES = {404: "unknown_route", 405: "method_not_allowed", 413: "body_too_large", 400: "invalid_json"}
 MEDIA_TYPE = "application/problem+json"
+MOST_ERRORS = 100
+"""What is told of a request with more that is wrong: an answer must not outgrow its question."""
 log = get_logger(__name__)
 
 
@@ -86,6 +88,18 @@ class ProblemResponse(JSONResponse):
         )
 
 
+def problem_body(status: int, code: str, detail: str, remedy: str, request_id: str) -> dict[str, Any]:
+    return {
+        "type": f"urn:gradsift:problem:{code}",
+        "title": code.replace("_", " ").capitalize(),
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "remedy": remedy,
+        "request_id": request_id,
+    }
+
+
 def problem_response(
     request: Request,
     status: int,
@@ -96,15 +110,7 @@ def problem_response(
     extra: Mapping[str, Any] | None = None,
 ) -> JSONResponse:
     tell(request, code=code)
-    body: dict[str, Any] = {
-        "type": f"urn:gradsift:problem:{code}",
-        "title": code.replace("_", " ").capitalize(),
-        "status": status,
-        "detail": detail,
-        "code": code,
-        "remedy": remedy,
-        "request_id": request_id_of(request),
-    }
+    body = problem_body(status, code, detail, remedy, request_id_of(request))
     if errors:
         body["errors"] = list(errors)
     REQUESTS_REFUSED.labels(status, code).inc()
@@ -144,7 +150,7 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     if found[0]["loc"] == ("body",) and found[0]["type"] != "missing" and not kind.endswith("json"):
         code, detail = "unsupported_media_type", f"a JSON body is wanted here; this one is of type {kind!r}"
         return problem_response(request, 415, code, detail, REMEDIES[code])
-    errors = [{"pointer": _pointer(item["loc"]), "detail": item["msg"]} for item in found]
+    errors = [{"pointer": _pointer(item["loc"]), "detail": item["msg"]} for item in found[:MOST_ERRORS]]
     detail = "; ".join(f"{item['pointer']}: {item['detail']}" for item in errors[:3])
     own = {item["type"] for item in found} & REMEDIES.keys()
     code = own.pop() if len(own) == len(found) == 1 else "invalid_request"

@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 from app.api.facts import tell
 from app.api.metrics import ROWS_INGESTED
 from app.api.problems import problem_response
+from app.api.stopping import Stops
 from app.errors import REMEDIES, Invalid, Malformed, TooLarge, UnsupportedMedia
 from app.ingest.formats import FileKind
 from app.ingest.packing import UNPACKERS, Packing
@@ -78,14 +79,21 @@ def _decoder(name: str) -> msgspec.json.Decoder[Any]:
 
 
 async def take_in(chunks: AsyncIterator[bytes], session: IngestSession) -> None:
-    """Feeds the session whatever has come, once it is worth a step of its own."""
+    """Feeds the session whatever has come, once it is worth a step of its own.
+
+    Raises:
+        Stops: the service does; says what is stored.
+    """
     held = bytearray()
     try:
-        async for chunk in chunks:
-            held += chunk
-            if len(held) >= BYTES_A_STEP:
-                await to_thread.run_sync(session.accept, bytes(held))
-                held.clear()
+        try:
+            async for chunk in chunks:
+                held += chunk
+                if len(held) >= BYTES_A_STEP:
+                    await to_thread.run_sync(session.accept, bytes(held))
+                    held.clear()
+        except Stops as stopped:
+            raise await to_thread.run_sync(session.broken_off, stopped) from stopped
         await to_thread.run_sync(session.accept, bytes(held))
         await to_thread.run_sync(session.finish)
     finally:

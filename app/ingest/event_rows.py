@@ -105,6 +105,10 @@ def check_texts(row: EventRow | ItemRow, max_text_chars: int) -> None:
         raise RowError("invalid_row", "`quantity` must be a finite number")
 
 
+_LONGEST_TIME = 64
+"""Characters: all forms are shorter, and a number of a million digits takes its time."""
+
+
 def microseconds(written: str | int | float, now: datetime) -> int:
     """A time as RFC 3339 or a date and time without a zone (UTC), or as seconds, milli- or microseconds
     since 1970.
@@ -112,7 +116,15 @@ def microseconds(written: str | int | float, now: datetime) -> int:
     Raises:
         RowError: it is none of these, lies before 1970, or more than a day after now.
     """
-    at = _from_text(written.strip()) if isinstance(written, str) else _from_number(written)
+    if isinstance(written, str):
+        written = written.strip()
+        if len(written) > _LONGEST_TIME:
+            raise RowError(
+                "invalid_timestamp", f"timestamp {written[:_LONGEST_TIME]!r}... is too long for one"
+            )
+        at = _from_text(written)
+    else:
+        at = _from_number(written)
     if at < 0:
         raise RowError("invalid_timestamp", f"timestamp {written!r} lies before 1970")
     if at > (now + LATEST - _EPOCH) // timedelta(microseconds=1):
@@ -136,6 +148,8 @@ def _from_text(written: str) -> int:
 
 
 def _from_number(written: int | float) -> int:
+    if isinstance(written, int) and written.bit_length() > 64:  # which may be too long even to be shown
+        raise RowError("invalid_timestamp", "timestamp is a number too large for a time")
     if not math.isfinite(written):
         raise RowError("invalid_timestamp", f"timestamp {written!r} is no time")
     if abs(written) >= _MICROSECONDS_FROM:

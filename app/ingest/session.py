@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
-from app.errors import Malformed
+from app.errors import GradSiftError, Malformed
 from app.ingest.columns import SampleReader
 from app.ingest.formats import RowFormat, open_rows
 from app.ingest.rows import SampleRow
 from app.ingest.streams import RowStream
 from app.ingest.writing import Checked, Ingest, Outcome
 from app.settings import Settings
+
+E = TypeVar("E", bound=GradSiftError)
 
 
 class IngestSession:
@@ -77,7 +79,7 @@ class IngestSession:
                     if len(self._filling) >= self._batch_rows or self._chars >= self._batch_chars:
                         self._store_filled()
         except Malformed as error:
-            raise self._with_what_is_stored(error) from error
+            raise self.broken_off(error) from error
 
     def _store_filled(self) -> None:
         batch, self._filling, self._chars = self._filling, [], 0
@@ -91,12 +93,12 @@ class IngestSession:
         if storing is not None:
             self._ingest.note(storing.result())
 
-    def _with_what_is_stored(self, error: Malformed) -> Malformed:
-        """Of a body that breaks off in its first batch nothing is stored, of a longer one all before."""
+    def broken_off(self, error: E) -> E:
+        """The error, with what is stored: of a body that ends in its first batch nothing, else all before."""
         if not self._began:
             return error
         self._store_filled()
         self._wait()
         report = self._ingest.report
         detail = f"{error.detail}; of the first {report.received} rows {report.stored} are stored, none after"
-        return Malformed(error.code, detail, remedy=error.remedy, errors=report.rejected)
+        return type(error)(error.code, detail, remedy=error.remedy, errors=report.rejected)

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from app.errors import GradSiftError
 from app.up.parts import CommandPart
 
-GRACE_SECONDS = 10.0
+SPARE_SECONDS = 3.0
+"""What the API may take beyond the time that its last requests have."""
 _PROBE_SECONDS = 0.2
 _ANY_ADDRESS = ("0.0.0.0", "::", "")
 
@@ -50,9 +51,16 @@ class ApiPart(CommandPart):
     """The API on a socket that this process holds too, until it is time to stop."""
 
     def __init__(
-        self, command: Sequence[str], listener: socket.socket, *, env: Mapping[str, str], address: str
+        self,
+        command: Sequence[str],
+        listener: socket.socket,
+        *,
+        env: Mapping[str, str],
+        address: str,
+        last_seconds: float,
     ) -> None:
-        super().__init__("api", command, env=env, grace=GRACE_SECONDS, pass_fds=(listener.fileno(),))
+        grace = last_seconds + SPARE_SECONDS
+        super().__init__("api", command, env=env, grace=grace, pass_fds=(listener.fileno(),))
         self._listener = listener
         self._probe = ReadyProbe(address)
 

@@ -24,6 +24,8 @@ WORKER_GRACE_SECONDS = 30.0
 """A worker that is told to stop finishes its step, writes a checkpoint and gives its job back."""
 PREDICTOR_GRACE_SECONDS = 5.0
 """It has nothing to keep: the API, which its answers are for, has stopped by then."""
+DRAIN = "GRADSIFT_DRAIN_SECONDS"
+"""No load balancer stands before one machine, unless somebody says how long it takes to notice."""
 DEFAULT_DATA_DIR = "gradsift-data"
 
 
@@ -80,7 +82,13 @@ def _supervise(
     parts += [
         CommandPart("worker", commands.worker, env=env, grace=WORKER_GRACE_SECONDS),
         CommandPart("predictor", commands.predictor, env=env, grace=PREDICTOR_GRACE_SECONDS),
-        ApiPart(api_command, listener, env=env, address=address),
+        ApiPart(
+            api_command,
+            listener,
+            env=env,
+            address=address,
+            last_seconds=float(env[DRAIN]) + settings.shutdown_seconds,
+        ),
     ]
     where = lock.data_dir if data_url == str(lock.data_dir) else data_url
 
@@ -103,7 +111,7 @@ def where_state_lives(settings: Settings, data_dir: Path | None) -> tuple[Path, 
 
 
 def _environment(data_url: str) -> dict[str, str]:
-    env = {**os.environ, "GRADSIFT_DATA_URL": data_url, "PYTHONUNBUFFERED": "1"}
+    env = {DRAIN: "0", **os.environ, "GRADSIFT_DATA_URL": data_url, "PYTHONUNBUFFERED": "1"}
     # `-P` below keeps an `app` folder of the current directory from being taken for ours; a checkout that
     # is not installed must then be named.
     root = str(Path(__file__).resolve().parents[2])

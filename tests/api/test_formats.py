@@ -20,6 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.api.kinds_of_work import Work
 from app.errors import Malformed
 from app.ingest.columns import SampleReader
 from app.ingest.packing import UNPACKERS, Packing
@@ -252,10 +253,12 @@ def test_null_characters_are_no_text(api: Api) -> None:
 def test_more_writers_than_may_be_are_told_to_come_again(serve: Callable[..., Api]) -> None:
     api = serve(max_writers=1)
     api.put()
-    with api.http.app.state.service.writers.admitted(1):  # type: ignore[attr-defined]
-        response = send(api, b'{"id": "1", "text": "a"}', NDJSON)
+    rows = api.http.app.state.admission.gates[Work.ROWS]  # type: ignore[attr-defined]
+    assert rows.enter("another")
+    response = send(api, b'{"id": "1", "text": "a"}', NDJSON)
     assert code(response, 429) == "too_many_writers"
     assert int(response.headers["Retry-After"]) > 0
+    rows.leave("another")
     assert send(api, b'{"id": "1", "text": "a"}', NDJSON).status_code == 200
 
 

@@ -71,10 +71,9 @@ async def _taken_in(
 ) -> Response:
     async def store(chunks: AsyncIterator[bytes]) -> Response:
         bulk = await run_in_threadpool(ingest, service.state, service.settings, dataset)
-        return rows_answer(request, await body.store(chunks, bulk))
+        return rows_answer(request, await body.store(service.stopping.until_cut(chunks), bulk))
 
-    with service.writers.admitted(service.settings.max_writers):
-        return await answered_once(request, service.state.answers, dataset, idempotency_key, store)
+    return await answered_once(request, service.state.answers, dataset, idempotency_key, store)
 
 
 @router.get("/events/summary")

@@ -31,6 +31,8 @@ def readyz(
 ) -> Readiness:
     """Redis, the sample store and a worker answer."""
     found = _readiness(service, needs_worker=worker)
+    if service.stopping.draining:
+        found.status = "not ready"
     response.status_code = 200 if found.status == "ready" else 503
     return found
 

@@ -53,6 +53,7 @@ def post_job(
     require_dataset(caller, body.dataset)
     tell(request, dataset=body.dataset, kind=body.kind.value)
     if dry_run:
+        tell(request, action="job.estimate")
         return _dry_run(body, service, request)  # type: ignore[return-value]  # 200, of a model of its own
     job, _ = use.create_job(
         service.state,
@@ -170,7 +171,8 @@ async def job_events(
 ) -> AsyncIterator[ServerSentEvent]:
     """Every state change since the job was sent (`state`) and progress (`progress`); ends with the job.
 
-    Each event carries the whole job. Changes that came and went between two looks are told all the same.
+    Each event carries the whole job. A process that stops ends with `closing`: ask again.
+    Changes that came and went between two looks are told all the same.
     """
     job, told, progress = first, 0, first.progress
     while True:
@@ -182,6 +184,9 @@ async def job_events(
         if len(changes) == told and job.progress != progress:
             yield ServerSentEvent(event="progress", data=_shown(job))
         if job.state.ended:
+            return
+        if service.stopping.ending:
+            yield ServerSentEvent(event="closing", data=_shown(job), retry=1000)
             return
         told, progress = len(changes), job.progress
         await anyio.sleep(EVENT_SECONDS)

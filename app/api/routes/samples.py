@@ -132,11 +132,10 @@ async def post_samples(
             await to_thread.run_sync(ingest.add, rows)
         else:
             form = RowFormat(KINDS[kind], packing, delimiter, columns)
-            await take_in(chunks, IngestSession.of(form, ingest, settings))
+            await take_in(service.stopping.until_cut(chunks), IngestSession.of(form, ingest, settings))
         return rows_answer(request, ingest.report)
 
-    with service.writers.admitted(settings.max_writers):
-        return await answered_once(request, service.state.answers, dataset, idempotency_key, store)
+    return await answered_once(request, service.state.answers, dataset, idempotency_key, store)
 
 
 def _refuse_columns(columns: Columns) -> None:

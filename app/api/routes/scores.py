@@ -47,7 +47,7 @@ async def _scores(service: Service, request: Request) -> bytes | None:
         return None
     try:
         body = _read_ids(await request.body())
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     return await use.scores_json(service.state, request.path_params["dataset"], body.ids)
 

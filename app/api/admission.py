@@ -1,0 +1,88 @@
+"""Bounded work inside a process: what cannot be done soon is refused at once, with next to no work."""
+
+from __future__ import annotations
+
+import time
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.api.context import QUIET
+from app.api.gate import Gate
+from app.api.kinds_of_work import Work, work_of
+from app.api.metrics import REQUESTS_SHED
+from app.api.refusals import Refusal
+from app.logs import get_logger
+from app.settings import Settings
+
+WAIT_SECONDS = 0.025
+"""How long a request may wait for a place: half of what its refusal may take."""
+SPARE_THREADS = 8
+"""For health, for the queue and for housekeeping, which nothing here holds up."""
+TELL_SECONDS = 5.0
+log = get_logger(__name__)
+
+
+def gates_of(settings: Settings) -> dict[Work, Gate]:
+    """Those who stay for long never have all places for one dataset."""
+    lookups, requests = settings.max_lookups, settings.max_requests
+    batches = max(1, lookups // 8)
+    rows, streams = settings.max_writers, settings.max_streams
+    return {
+        Work.LOOKUPS: Gate(lookups, waiting=lookups, seconds=WAIT_SECONDS),
+        Work.BATCHES: Gate(batches, waiting=batches, seconds=WAIT_SECONDS),
+        Work.ORDINARY: Gate(requests, waiting=requests, seconds=WAIT_SECONDS),
+        Work.ROWS: Gate(rows, waiting=rows, seconds=WAIT_SECONDS, most_of_one=_most_of_one(rows)),
+        Work.STREAMS: Gate(streams, waiting=streams, seconds=WAIT_SECONDS, most_of_one=_most_of_one(streams)),
+    }
+
+
+def threads_needed(settings: Settings) -> int:
+    """So that whatever is let in has a thread when it needs one, and health is asked in vain never."""
+    return settings.max_requests + settings.max_writers + settings.max_streams + SPARE_THREADS
+
+
+def _most_of_one(places: int) -> int:
+    return places - places // 4
+
+
+class Admission:
+    """Lets a request in if its kind of work has a place for its dataset, or refuses it.
+
+    Look-ups are refused by their own number only: a flood of anything else takes no place of theirs.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self.gates = gates_of(settings)
+        self._refusals = {
+            work: Refusal(503, "overloaded", f"{gate.places} requests of this kind are at work already")
+            for work, gate in self.gates.items()
+        }
+        rows = f"{self.gates[Work.ROWS].places} requests with rows are under way"
+        self._refusals[Work.ROWS] = Refusal(429, "too_many_writers", rows)
+        self._refused = 0
+        self._tell_at = 0.0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        work, dataset = work_of(scope["method"], scope["path"], scope["query_string"])
+        if work is None:
+            await self._app(scope, receive, send)
+            return
+        gate = self.gates[work]
+        if not gate.enter(dataset) and not await gate.wait(dataset):
+            self._note(work)
+            scope[QUIET] = True
+            await self._refusals[work].send(scope, send)
+            return
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            gate.leave(dataset)
+
+    def _note(self, work: Work) -> None:
+        """One line for many: a line for each would cost more than the refusals."""
+        REQUESTS_SHED.labels(work.value).inc()
+        self._refused += 1
+        if time.monotonic() >= self._tell_at:
+            log.warning("requests refused: too many at once", refused=self._refused, kind=work.value)
+            self._refused, self._tell_at = 0, time.monotonic() + TELL_SECONDS

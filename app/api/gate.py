@@ -1,0 +1,116 @@
+"""A bound on how many are at work at once, with a short wait in which datasets take turns."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+Waiting = deque["asyncio.Future[bool]"]
+
+
+class Gate:
+    """Of one process; to be used on its event loop.
+
+    Whoever finds it full waits, but not for long and not in any number: a queue that is never empty makes
+    everyone slow and nobody served sooner. A place that falls free goes to the dataset that has the fewest;
+    where the queue is full, the dataset with the longest part of it makes room for one with a shorter.
+
+    Args:
+        places: how many may be inside.
+        waiting: how many may wait.
+        seconds: how long each of them may wait.
+        most_of_one: how many places one dataset may have; all of them when left out. For those who stay long.
+    """
+
+    def __init__(self, places: int, *, waiting: int, seconds: float, most_of_one: int | None = None) -> None:
+        self.places = places
+        self.taken = 0
+        self._most_of_one = places if most_of_one is None else most_of_one
+        self._room = waiting
+        self._seconds = seconds
+        self._inside: dict[str, int] = {}
+        self._queues: dict[str, Waiting] = {}
+        self._waiting = 0
+
+    def enter(self, dataset: str) -> bool:
+        """Takes a place that is free now, unless somebody waits for it."""
+        if self.taken >= self.places or self._waiting:
+            return False
+        inside = self._inside.get(dataset, 0)
+        if inside >= self._most_of_one:
+            return False
+        self.taken += 1
+        self._inside[dataset] = inside + 1
+        return True
+
+    async def wait(self, dataset: str) -> bool:
+        """After `enter` said no: whether a place fell free in time."""
+        if not self._make_room(dataset):
+            return False
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[bool] = loop.create_future()
+        self._queues.setdefault(dataset, deque()).append(turn)
+        self._waiting += 1
+        self._call()
+        timer = loop.call_later(self._seconds, self._give_up, dataset, turn)
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.result():
+                self.leave(dataset)
+            else:
+                self._drop(dataset, turn)
+            raise
+        finally:
+            timer.cancel()
+
+    def leave(self, dataset: str) -> None:
+        """Gives the place back."""
+        self.taken -= 1
+        inside = self._inside[dataset] - 1
+        if inside:
+            self._inside[dataset] = inside
+        else:
+            del self._inside[dataset]
+        if self._waiting:
+            self._call()
+
+    def _call(self) -> None:
+        """Lets in whose turn it is, while there are places."""
+        while self.taken < self.places:
+            ready = [name for name in self._queues if self._inside.get(name, 0) < self._most_of_one]
+            if not ready:
+                return
+            name = min(ready, key=lambda name: self._inside.get(name, 0))
+            queue = self._queues.pop(name)
+            turn = queue.popleft()
+            if queue:
+                self._queues[name] = queue  # behind the others, for those with as many places
+            self._waiting -= 1
+            self.taken += 1
+            self._inside[name] = self._inside.get(name, 0) + 1
+            turn.set_result(True)
+
+    def _make_room(self, dataset: str) -> bool:
+        if self._waiting < self._room:
+            return True
+        if not self._queues:
+            return False
+        longest = max(self._queues, key=lambda name: len(self._queues[name]))
+        if len(self._queues[longest]) <= len(self._queues.get(dataset, ())) + 1:
+            return False
+        self._give_up(longest, self._queues[longest][-1])
+        return True
+
+    def _give_up(self, dataset: str, turn: asyncio.Future[bool]) -> None:
+        if not turn.done():
+            self._drop(dataset, turn)
+            turn.set_result(False)
+
+    def _drop(self, dataset: str, turn: asyncio.Future[bool]) -> None:
+        queue = self._queues.get(dataset, deque())
+        if turn in queue:
+            queue.remove(turn)
+            self._waiting -= 1
+            if not queue:
+                del self._queues[dataset]

@@ -1,0 +1,160 @@
+"""One connection of a client, as uvicorn has it, and what the server must know and do of it beyond that."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from app.api.refusals import Refusal
+from app.api.serving.limits import LEAST_BYTES, Limits
+from app.api.stopping import Stopping
+
+_INVALID = Refusal(400, "invalid_request", "that is no HTTP request")
+
+
+class Connection(HttpToolsProtocol):
+    """stopping, limits: set by `connection_kind`, the same for all connections of a process."""
+
+    stopping: Stopping
+    limits: Limits
+    _header_since: float | None = None
+    _header_bytes = 0
+    _crowded = False
+    _heard = 0
+    _mark: tuple[float, int] | None = None
+    """Since when the client owes something, and how much had come, or was left to be taken, at that time."""
+
+    # -- what uvicorn and the parser call ----------------------------------------------------------------
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._header_since = time.monotonic()
+        self._crowded = len(self.connections) > self.limits.max_connections
+
+    def data_received(self, data: bytes) -> None:
+        self._heard += len(data)
+        if self._crowded:
+            self.answer_and_close(self.limits.crowded)
+            return
+        super().data_received(data)
+        if self._header_since is not None:
+            self._header_bytes += len(data)
+            if self._header_bytes > self.limits.max_header_bytes and not self.transport.is_closing():
+                self.answer_and_close(self.limits.header_too_large)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._header_since, self._header_bytes = time.monotonic(), 0
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._header_since = self._mark = None
+        if self.stopping.draining and self._under_way is not None:
+            self.cycle.keep_alive = False  # which uvicorn tells the client
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._mark = None
+
+    def send_400_response(self, _: str) -> None:
+        self.answer_and_close(_INVALID)
+
+    # -- slow clients ------------------------------------------------------------------------------------
+    def hurry(self, now: float) -> None:
+        """Ends the connection of a client that is too slow; to be called every second or so."""
+        if self.transport.is_closing():
+            return
+        if self._header_since is not None and now - self._header_since > self.limits.header_seconds:
+            self._end_slow_header()
+        elif self.flow.write_paused:
+            left = self.transport.get_write_buffer_size()
+            if self._owes(now, -left):
+                self.transport.abort()
+        elif self.busy and self._awaits_body():
+            if self._owes(now, self._heard):
+                self.answer_and_close(self.limits.body_too_slow)
+        else:
+            self._mark = None
+
+    def _end_slow_header(self) -> None:
+        if self._heard and not self.busy:
+            self.answer_and_close(self.limits.header_too_slow)
+        elif not self.busy:
+            self.transport.close()  # as one that has been idle
+
+    def _awaits_body(self) -> bool:
+        cycle = self.cycle
+        return cycle.more_body and not (self.flow.read_paused or cycle.waiting_for_100_continue)
+
+    def _owes(self, now: float, moved: int) -> bool:
+        """Whether a whole `stall_seconds` has brought next to nothing."""
+        if self._mark is None:
+            self._mark = (now, moved)
+            return False
+        since, before = self._mark
+        if now - since < self.limits.stall_seconds:
+            return False
+        self._mark = (now, moved)
+        return moved - before < LEAST_BYTES
+
+    # -- the end -----------------------------------------------------------------------------------------
+    def say_farewell(self) -> None:
+        """The answer under way, unless its header is out already, will be this connection's last."""
+        if self.busy and not self.cycle.response_started:
+            self.cycle.keep_alive = False
+
+    @property
+    def busy(self) -> bool:
+        return self._under_way is not None and not self.cycle.response_complete
+
+    @property
+    def _under_way(self) -> RequestResponseCycle | None:
+        """The last request: uvicorn says that there is one even before there is."""
+        return self.cycle
+
+    def close_if_idle(self) -> None:
+        """Unless the client has sent something by now, which the loop may not have read yet."""
+        begun = self._header_since is not None and self._heard > 0
+        if not (self.busy or begun or self._heard_from()):
+            self.transport.close()
+
+    def answer_and_close(self, refusal: Refusal) -> None:
+        """Answers in the application's place where it has not begun to; its own answer goes nowhere."""
+        if self.busy and self.cycle.response_started:
+            self.transport.abort()
+            return
+        request_id = self._request_id()
+        body = refusal.body(request_id)
+        lines = [STATUS_LINE[refusal.status]]
+        own = [(b"x-request-id", request_id.encode()), (b"connection", b"close")]
+        for name, value in [*self.server_state.default_headers, *refusal.headers(body), *own]:
+            lines += [name, b": ", value, b"\r\n"]
+        self.transport.write(b"".join([*lines, b"\r\n", body]))
+        if self.busy:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.close()
+
+    def _request_id(self) -> str:
+        known = getattr(self.scope, "get", lambda _: None)("request_id")  # there is none before a header
+        return str(known or os.urandom(16).hex())
+
+    def _heard_from(self) -> bool:
+        """Without reading it."""
+        own: Any = self.transport.get_extra_info("socket")
+        if own is None:
+            return False
+        try:
+            with socket.socket(fileno=os.dup(own.fileno())) as peeked:
+                return bool(peeked.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except OSError:
+            return False
+
+
+def connection_kind(stopping: Stopping, limits: Limits) -> type[Connection]:
+    """What uvicorn makes of each connection; it makes them itself, so that this comes by their class."""
+    return type("Connection", (Connection,), {"stopping": stopping, "limits": limits})

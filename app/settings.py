@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     api_keys_file: Path | None = None
     allowed_models: CommaSeparated = ()
     allow_hub: bool = False
+    max_model_bytes: int = Field(default=10 * 2**30, ge=1)
 
     # Where import jobs may read, beside `<data dir>/imports`.
     import_urls: CommaSeparated = ()

@@ -36,6 +36,7 @@ class Settings(BaseSettings):
     api_keys_file: Path | None = None
     allowed_models: CommaSeparated = ()
     allow_hub: bool = False
+    max_model_bytes: int = Field(default=10 * 2**30, ge=1)
 
     # What may be asked of the service with one key that has no limits of its own.
     key_rate: str | None = Field(default=None, pattern=RATE_PATTERN)

@@ -114,6 +114,7 @@ class TrainingGround(Ground):
             seed=seed,
             config_overrides=self.params.model_config_,
             local_files_only=place.local,
+            max_bytes=self.settings.max_model_bytes,
         )
         if encoder is not None:
             adopt_encoder(classifier.model, encoder)
@@ -138,6 +139,7 @@ class TrainingGround(Ground):
             seed=self.params.seed,
             config_overrides=self.params.model_config_,
             local_files_only=place.local,
+            max_bytes=self.settings.max_model_bytes,
         )
 
     def read(self, dataset: Dataset) -> tuple[int, JobData]:

@@ -58,9 +58,12 @@ def worker() -> None:
     from app.cli.environment import load_settings
     from app.logs import configure_logging
     from app.up import require_worker_packages
+    from app.up.hub import keep_off_the_hub
 
     require_worker_packages()
-    configure_logging(load_settings(), part="worker")
+    settings = load_settings()
+    configure_logging(settings, part="worker")
+    keep_off_the_hub(settings)
     # By name: the service is installed without the workers' packages, and imports none of them.
     import_module("workers.celery_app").run_worker()
 
@@ -77,9 +80,12 @@ def predictor() -> None:
     from app.cli.environment import load_settings
     from app.logs import configure_logging
     from app.up import require_worker_packages
+    from app.up.hub import keep_off_the_hub
 
     require_worker_packages()
-    configure_logging(load_settings(), part="predictor")
+    settings = load_settings()
+    configure_logging(settings, part="predictor")
+    keep_off_the_hub(settings)
     import_module("workers.predict.process").run_predictor()
 
 

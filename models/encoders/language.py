@@ -19,6 +19,7 @@ from transformers import (
 from models.encoders.failures import named_failures, quiet_transformers
 from models.encoders.loading import (
     LoadedModel,
+    check_source,
     load_tokenizer,
     read_config,
     read_weights,
@@ -46,6 +47,7 @@ def load_language_model(
     config_overrides: Mapping[str, object],
     revision: str | None = None,
     local_files_only: bool = True,
+    max_bytes: int | None = None,
 ) -> LoadedLanguageModel:
     """Load `source` as a masked language model where its architecture is one, else as a causal one.
 
@@ -53,6 +55,7 @@ def load_language_model(
     where its language model has another encoder than its classifier, or is a causal one that sees ahead.
     """
     with quiet_transformers(), named_failures(source):
+        check_source(source, max_bytes)
         config, shared = read_config(source, revision, config_overrides, local_files_only)
         masked = type(config) in MODEL_FOR_MASKED_LM_MAPPING
         if config.is_encoder_decoder or not (masked or type(config) in MODEL_FOR_CAUSAL_LM_MAPPING):

@@ -21,6 +21,7 @@ from transformers import (
 
 from models.encoders.adaptive_ranks import AdaLoraSettings
 from models.encoders.failures import LOAD_FAILURES, named_failures, no_tokenizer, quiet_transformers
+from models.encoders.folders import check_folder
 from models.encoders.overrides import apply_config_overrides, invalid_model_config
 from models.encoders.revision import folder_revision
 from models.errors import ModelError
@@ -72,6 +73,7 @@ def load_classifier(
     revision: str | None = None,
     config_overrides: Mapping[str, object] = _NO_OVERRIDES,
     local_files_only: bool = True,
+    max_bytes: int | None = None,
 ) -> LoadedClassifier:
     """Load `source`, a folder or a hub name, as a classifier of `num_labels` classes.
 
@@ -79,6 +81,7 @@ def load_classifier(
     is kept; otherwise a new one is drawn from `seed`, which leaves the global random state alone.
     Weights that the config asks for and the files do not hold (more layers than there are, other
     sizes) are refused rather than drawn at random; only the head and a missing pooler may be new.
+    A folder is looked at before anything of it is loaded (`check_folder`), with `max_bytes` as its bound.
     Nothing is printed. Raises ModelError.
     """
     if num_labels < 2:
@@ -88,6 +91,7 @@ def load_classifier(
             "Send samples of at least two different labels.",
         )
     with quiet_transformers(), named_failures(source):
+        check_source(source, max_bytes)
         config, shared = read_config(source, revision, config_overrides, local_files_only)
         if config.num_labels != num_labels:
             config.num_labels = num_labels
@@ -96,6 +100,12 @@ def load_classifier(
         require_complete(model, info, overridden=bool(config_overrides))
         tokenizer = load_tokenizer(source, model, shared)
     return LoadedClassifier(model, tokenizer, revision_of(source, shared))
+
+
+def check_source(source: str, max_bytes: int | None) -> None:
+    """Raises ModelError. Of a name at the hub nothing is known yet."""
+    if Path(source).is_dir():
+        check_folder(Path(source), max_bytes)
 
 
 def trainable_signature(model: torch.nn.Module) -> str:

@@ -31,6 +31,7 @@ from app.api.routes import (
     sets,
     splits,
 )
+from app.api.traced import Traced
 from app.logs import get_logger
 from app.queue import make_celery, send_hint
 from app.services.housekeeping import Housekeeper
@@ -39,6 +40,7 @@ from app.settings import Settings, get_settings
 from app.store.connections import TRANSIENT, keeps_append_only_file
 from app.store.state import open_state
 from app.store.unfinished import finish_all_writes
+from app.tracing import start_tracing, stop_tracing
 
 SWEEP_SECONDS = 30.0
 log = get_logger(__name__)
@@ -47,6 +49,7 @@ log = get_logger(__name__)
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The service over the stores that the settings name."""
     settings = settings or get_settings()
+    start_tracing(settings, "api")
     celery = make_celery(settings)
     service = Service(settings=settings, state=open_state(settings), hint=lambda: send_hint(celery))
 
@@ -65,6 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         await service.state.prediction_desk.close()
         service.state.close()
         celery.close()
+        await to_thread.run_sync(stop_tracing)
 
     app = Api(
         title="GradSift",
@@ -77,6 +81,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     direct = DirectRoutes(app.answer_ordinarily, [*scores.direct, *sets.direct], service)
     limited = BodyLimit(direct, max_bytes=settings.max_body_bytes)
     app.front = RequestContext(KeyCheck(limited, keys=settings.keys()))
+    if settings.otel_endpoint is not None:
+        app.front = Traced(app.front)
     install_problem_handlers(app)
     for routes in (
         *(datasets, cleaning, samples, splits, events),

@@ -12,6 +12,7 @@ from app.errors import StaleWorker
 from app.logs import get_logger
 from app.settings import Settings
 from app.store.jobs import JobStore, Word
+from app.tracing import PhaseSpans
 
 ASK_AGAIN_SECONDS = 0.05
 log = get_logger(__name__)
@@ -43,6 +44,7 @@ class JobLease:
         self._asked = 0.0
         self._stop = threading.Event()
         self._lock = threading.Lock()
+        self._phases = PhaseSpans()
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
 
     def __enter__(self) -> Self:
@@ -52,6 +54,7 @@ class JobLease:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._phases.end()
         self.let_go()
         self._thread.join(timeout=5)
 
@@ -79,6 +82,7 @@ class JobLease:
         """
         if progress is not None:
             self.progress = progress
+            self._phases.enter(progress.phase)
         if time.monotonic() - self._asked >= ASK_AGAIN_SECONDS:
             self._renew()
         if self._lost is not None:

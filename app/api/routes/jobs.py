@@ -20,6 +20,7 @@ from app.contracts import Job, JobState
 from app.contracts.access import JobOrigin
 from app.services import jobs as use
 from app.services.job_files import job_files, job_report, open_job_file
+from app.tracing import traceparent
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 EVENT_SECONDS = 0.25
@@ -110,7 +111,12 @@ def cancel_job(service: ServiceDep, job_id: str) -> JobOut:
 
 def _origin(request: Request, webhook: str | None) -> JobOrigin:
     caller = principal_of(request)
-    return JobOrigin(request_id=request_id_of(request), key_id=caller.key_id, webhook=webhook)
+    return JobOrigin(
+        request_id=request_id_of(request),
+        key_id=caller.key_id,
+        webhook=webhook,
+        traceparent=traceparent(),
+    )
 
 
 def _existing(service: ServiceDep, job_id: str) -> Job:

@@ -39,11 +39,11 @@ $(VENV)/.demo: $(VENV)/.created $(PINS)
 
 $(VENV)/.test: $(VENV)/.created $(PINS)
 	@echo "Installing the service, the worker, the demo model and the checks into $(VENV) (minutes, the first time)"
-	$(INSTALL) -e ".[worker,demo,dev]"
+	$(INSTALL) -e ".[worker,demo,dev,otel]"
 	@touch $(VENV)/.demo $@
 
 $(VENV)/.bench: $(VENV)/.test $(PINS)
-	$(INSTALL) -e ".[worker,demo,dev,bench]"
+	$(INSTALL) -e ".[worker,demo,dev,otel,bench]"
 	@touch $@
 
 .PHONY: install

@@ -38,6 +38,7 @@ from app.api.routes import (
     sets,
     splits,
 )
+from app.api.traced import Traced
 from app.logs import get_logger
 from app.queue import make_celery, send_hint
 from app.services.audit import audit_job_end, look_after_audit, seal_audit
@@ -50,6 +51,7 @@ from app.store.connections import TRANSIENT, keeps_append_only_file
 from app.store.key_rates import KeyRates
 from app.store.state import open_state
 from app.store.unfinished import finish_all_writes
+from app.tracing import start_tracing, stop_tracing
 
 SWEEP_SECONDS = 30.0
 WEBHOOK_SECONDS = 1.0
@@ -60,6 +62,7 @@ log = get_logger(__name__)
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The service over the stores that the settings name."""
     settings = settings or get_settings()
+    start_tracing(settings, "api")
     celery = make_celery(settings)
     service = Service(settings=settings, state=open_state(settings), hint=lambda: send_hint(celery))
     rates = KeyRates(settings.redis_url, service.state.keys)
@@ -83,6 +86,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         await rates.close()
         service.state.close()
         celery.close()
+        await to_thread.run_sync(stop_tracing)
 
     app = Api(
         title="GradSift",
@@ -100,6 +104,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.admission = admitted = Admission(audited, settings)
     checked = KeyCheck(admitted, KeyRing(service.state, settings), rates)
     app.front = RequestContext(AuditRefusals(checked, service.state.audit.desk))
+    if settings.otel_endpoint is not None:
+        app.front = Traced(app.front)
     install_problem_handlers(app)
     for routes in (
         *(datasets, cleaning, samples, splits, events),

@@ -106,19 +106,16 @@ class Settings(BaseSettings):
     # Whether workers tell Celery's monitors (Flower) of themselves and of the messages that they read.
     celery_events: bool = False
 
+    # Where traces go, over OTLP and HTTP.
+    otel_endpoint: str | None = Field(default=None, pattern=r"^https?://")
+
     # What the logs look like: "auto" is readable in a terminal and JSON elsewhere.
     log_format: Literal["auto", "json", "console"] = "auto"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator(
-        *(
-            "api_keys_file",
-            "pseudonym_key",
-            "webhook_secret",
-            "key_rate",
-            "key_concurrent",
-            "key_queued_jobs",
-        ),
+        *("api_keys_file", "pseudonym_key", "webhook_secret", "otel_endpoint"),
+        *("key_rate", "key_concurrent", "key_queued_jobs"),
         mode="before",
     )
     @classmethod

@@ -122,9 +122,9 @@ def _requirements_of(name: str, extras: frozenset[str]) -> list[str]:
 @pytest.mark.parametrize(
     ("folders", "extras"),
     [
-        (("app",), ()),
+        (("app",), ("otel",)),
         (("models", "workers"), ("worker",)),
-        (("demo", "tests"), ("worker", "demo", "dev")),
+        (("demo", "tests"), ("worker", "demo", "dev", "otel")),
     ],
 )
 def test_every_import_is_declared(folders: tuple[str, ...], extras: tuple[str, ...]) -> None:

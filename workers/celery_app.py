@@ -21,6 +21,7 @@ from app.queue import RUN_NEXT, make_celery
 from app.settings import get_settings
 from app.store.guard import die_with_parent
 from app.store.state import open_state
+from app.tracing import start_tracing
 from workers.figures import FiguresThread
 from workers.presence import WorkerPresence, name_this_worker
 from workers.threads import spin_little
@@ -66,6 +67,7 @@ def _child_says_nothing_yet(**_: Any) -> None:
 def _child_starts(**_: Any) -> None:
     die_with_parent()
     configure_logging(get_settings(), part="worker")
+    start_tracing(get_settings(), "worker")
     # Torch takes seconds to import: more than Celery lets a child take to come up, and more than a job that
     # has lost its worker should wait.
     threading.Thread(target=import_module, args=("workers.runner",), name="warm-up", daemon=True).start()

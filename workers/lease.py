@@ -12,6 +12,7 @@ from app.errors import JobFailed, StaleWorker
 from app.logs import get_logger
 from app.settings import Settings
 from app.store.jobs import JobStore, Word
+from app.tracing import PhaseSpans
 
 ASK_AGAIN_SECONDS = 0.05
 PATIENCE_SECONDS = 4.0
@@ -56,6 +57,7 @@ class JobLease:
         self._given_back = False
         self._stop = threading.Event()
         self._lock = threading.Lock()
+        self._phases = PhaseSpans()
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
 
     def __enter__(self) -> Self:
@@ -65,6 +67,7 @@ class JobLease:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._phases.end()
         self.let_go()
         self._thread.join(timeout=5)
 
@@ -93,6 +96,7 @@ class JobLease:
         if progress is not None:
             self.progress = progress
             self.samples_per_second = progress.samples_per_second or self.samples_per_second
+            self._phases.enter(progress.phase)
         if time.monotonic() - self._asked >= ASK_AGAIN_SECONDS:
             self._renew()
         if self._given_back:

@@ -13,6 +13,7 @@ from app.settings import Settings
 from app.store.connections import TRANSIENT
 from app.store.state import State, open_state
 from app.store.tally import LEASES_LOST, WRITES_REFUSED
+from app.tracing import flush, span
 from models.errors import ModelError
 from models.memory import is_out_of_memory
 from workers.clean.pipeline import CleanJob
@@ -58,7 +59,7 @@ def run_waiting_jobs(settings: Settings, worker: str) -> None:
         while (claim := _claim(state, settings, worker)) is not None:
             origin = {"request_id": claim.origin.request_id} if claim.origin.request_id else {}
             with log_context(job_id=claim.job.id, dataset=claim.job.dataset, **origin):
-                if not run_claimed(state, settings, claim):
+                if not run_traced(state, settings, claim):
                     return
     finally:
         state.close()
@@ -74,6 +75,17 @@ def _claim(state: State, settings: Settings, worker: str) -> Claim | None:
     if state.jobs.claim(worker, settings.lease_seconds, call) is None:
         return None
     return state.durably(lambda: state.jobs.claim(worker, settings.lease_seconds, call))
+
+
+def run_traced(state: State, settings: Settings, claim: Claim) -> bool:
+    """`run_claimed` within a span of the trace that the job was sent in."""
+    job, parent = claim.job, claim.origin.traceparent
+    told: dict[str, str | int] = {"gradsift__job_id": job.id, "gradsift__dataset": job.dataset}
+    told["gradsift__attempt"] = job.attempt
+    with span(f"job {job.kind.value}", parent=parent, kind="consumer", **told):
+        goes_on = run_claimed(state, settings, claim)
+    flush()
+    return goes_on
 
 
 def run_claimed(state: State, settings: Settings, claim: Claim) -> bool:

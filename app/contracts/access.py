@@ -84,3 +84,4 @@ class JobOrigin(Record):
     request_id: str = ""
     key_id: str = ""
     webhook: str | None = None
+    traceparent: str = ""

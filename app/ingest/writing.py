@@ -22,6 +22,7 @@ from app.store.layout import GENERATIONS
 from app.store.samples import SCHEMA, StoredLabel
 from app.store.state import State
 from app.store.unfinished import writing_samples
+from app.tracing import span
 
 DecodeRow = Callable[[], SampleRow]
 """Decodes one row when called; raises RowError."""
@@ -114,7 +115,7 @@ class Ingest:
         batch = _first_of_each_id(batch, outcome)
         since = state.durability.incarnation()
         ids = [one.row.id for one in batch]
-        with writing_samples(state, dataset):
+        with span("store samples", gradsift__rows=len(batch)), writing_samples(state, dataset):
             known_ordinals = state.datasets.next_ordinal(dataset)
             state.journal.begin(dataset.uid, ids)
             entries = state.ids.assign(dataset, ids)

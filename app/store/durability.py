@@ -13,6 +13,7 @@ from redis.exceptions import ResponseError
 
 from app.errors import Unavailable
 from app.store.connections import refusal
+from app.tracing import span
 
 FSYNC_TIMEOUT_MS = 10_000
 RESTARTS_BORNE = 10
@@ -68,7 +69,8 @@ class Durability:
         raise Unavailable("service_unavailable", "Redis was restarted again and again")
 
     def _same_server(self, since: str | None) -> bool:
-        wrote, waited, server = self._wait()
+        with span("redis durable"):
+            wrote, waited, server = self._wait()
         while isinstance(wrote, ResponseError) and refusal(wrote) is not None:
             self._client.incr(self._marker)  # waits for room, if this client does, or raises
             wrote, waited, server = self._wait()

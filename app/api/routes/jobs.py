@@ -22,6 +22,7 @@ from app.contracts import Job, JobState
 from app.contracts.access import JobOrigin
 from app.services import jobs as use
 from app.services.job_files import job_files, job_report, open_job_file
+from app.tracing import traceparent
 
 
 def _reachable(service: ServiceDep, request: Request) -> None:
@@ -157,7 +158,12 @@ def _dry_run(body: JobIn, service: ServiceDep, request: Request) -> JSONResponse
 
 def _origin(request: Request, webhook: str | None) -> JobOrigin:
     caller = principal_of(request)
-    return JobOrigin(request_id=request_id_of(request), key_id=caller.key_id, webhook=webhook)
+    return JobOrigin(
+        request_id=request_id_of(request),
+        key_id=caller.key_id,
+        webhook=webhook,
+        traceparent=traceparent(),
+    )
 
 
 def _existing(service: ServiceDep, job_id: str) -> Job:

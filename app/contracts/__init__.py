@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from pydantic import Field
+
 from app.contracts.access import JobOrigin
 from app.contracts.base import Record, Timestamp
 from app.contracts.dataset_settings import DatasetSettings
@@ -136,6 +138,11 @@ class JobState(StrEnum):
         return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 
+class ProgressMetric(Record):
+    name: str
+    value: float
+
+
 class Progress(Record):
     phase: str = "queued"
     step: int = 0
@@ -143,6 +150,12 @@ class Progress(Record):
     fraction: float = 0.0
     eta_seconds: float | None = None
     samples_per_second: float | None = None
+    loss: float | None = Field(
+        default=None, description="Of training, the mean of the last 50 steps; null while nothing is trained."
+    )
+    metric: ProgressMetric | None = Field(
+        default=None, description="Of the validation split, when it was last measured; null where it was not."
+    )
 
 
 class JobError(Record):

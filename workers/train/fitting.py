@@ -47,6 +47,11 @@ class Course:
     points: list[dict[str, float]] = field(default_factory=list)
     since_point: tuple[float, int] = (0.0, 0)
 
+    @property
+    def validation(self) -> dict[str, Any] | None:
+        """Of the last epoch that has ended."""
+        return self.epochs[-1]["validation"] if self.epochs else None
+
     def add(self, result: StepResult[Losses]) -> None:
         self.step = result.step
         self.loss_sum += result.loss * len(result.signals)
@@ -88,13 +93,15 @@ class Fitting:
         course = self._resume(run, name)
         spent = course.seconds
         self._pace.go_to(before + course.step)
+        self._pace.judge(course.validation)
         self._ground.lease.check(self._pace.progress())
         try:
             with naming(rows):
                 for result in run.steps():
                     course.add(result)
                     course.seconds = spent + time.monotonic() - began
-                    self._pace.add(before + result.step, len(result.signals))
+                    self._pace.add(before + result.step, len(result.signals), result.loss)
+                    self._pace.judge(course.validation)
                     if self._ground.checkpoints.due():
                         self._checkpoint(run, course, name)
                     self._ground.lease.check(self._pace.progress())

@@ -45,8 +45,10 @@ class Ground:
         self.results = state.results.of_job(self.claim.dataset_uid, self.claim.job.id)
 
     def phase(self, phase: str, *, step: int = 0, total: int = 0) -> None:
-        fraction = 0.98 if total else 0.0
-        self.lease.check(Progress(phase=phase, step=step, total_steps=total, fraction=fraction))
+        """What was learned until here stays to be seen."""
+        fraction, before = 0.98 if total else 0.0, self.lease.progress
+        at = {"step": step, "total_steps": total, "fraction": fraction}
+        self.lease.check(Progress(phase=phase, loss=before.loss, metric=before.metric, **at))
 
     def dataset(self) -> Dataset:
         dataset = self.state.datasets.by_uid(self.claim.dataset_uid)

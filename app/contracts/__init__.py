@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from pydantic import Field
+
 from app.contracts.access import JobOrigin
 from app.contracts.base import Record, Timestamp
 from app.contracts.dataset_settings import DatasetSettings
@@ -137,6 +139,11 @@ class JobState(StrEnum):
         return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 
+class ProgressMetric(Record):
+    name: str
+    value: float
+
+
 class Progress(Record):
     phase: str = "queued"
     step: int = 0
@@ -146,6 +153,12 @@ class Progress(Record):
     samples_per_second: float | None = None
     step_seconds: float | None = None
     """Of a training step, over the last ones."""
+    loss: float | None = Field(
+        default=None, description="Of training, the mean of the last 50 steps; null while nothing is trained."
+    )
+    metric: ProgressMetric | None = Field(
+        default=None, description="Of the validation split, when it was last measured; null where it was not."
+    )
 
 
 class JobError(Record):

@@ -74,7 +74,9 @@ class Rounds:
         teaching = Teaching(self._ground, self._material, self._visits, pace, turn=turn)
         epochs = self._plan.epochs(len(core))
         pace.phase = f"round {turn}: core"
+        pace.judge(grown.rounds[-1]["validation"] if grown.rounds else None)
         taught = teaching.teach("core", core, epochs, recording=True)
+        pace.judge(taught.validation)
         pace.phase = f"round {turn}: random control"
         control = teaching.teach("control", self._control(len(core), turn), epochs, recording=False)
         pace.phase = f"round {turn}: sets"

@@ -117,7 +117,7 @@ class Teaching:
             for result in run.steps():
                 if others is not None and result.epoch == epochs - 1:
                     self._record(result.signals, positions)
-                self._pace.add(self._pace.done + 1, len(result.signals))
+                self._pace.add(self._pace.done + 1, len(result.signals), result.loss)
                 yield 0
         if others is None or not len(others):
             return

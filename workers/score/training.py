@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 
 from app.logs import get_logger
 from app.settings import Settings
@@ -99,7 +100,8 @@ class ScoreTraining:
                 if result.epoch_ended:
                     when_there_is_room(lease, self._books.visits.end_epoch)
                 self._step = number * run.total_steps + result.step
-                pace.add(before + self._step, len(result.signals))
+                pace.add(before + self._step, len(result.signals), result.loss)
+                pace.judge(None if result.epoch_metrics is None else asdict(result.epoch_metrics))
                 if time.monotonic() - flushed >= settings.flush_seconds:
                     self._books.scores.flush(self._step)
                     flushed = time.monotonic()

@@ -51,6 +51,11 @@ class Course:
     learning_rate: float = 0.0
     stopped_by: str | None = None
 
+    @property
+    def validation(self) -> dict[str, Any] | None:
+        """Of the last epoch that has ended."""
+        return self.epochs[-1]["validation"] if self.epochs else None
+
     def add(self, result: StepResult[Losses]) -> None:
         self.step, self.learning_rate = result.step, result.learning_rate
         self.loss_sum += result.loss * len(result.signals)
@@ -103,13 +108,15 @@ class Fitting:
         course = self._resume(run, name)
         spent = course.seconds
         self._pace.go_to(before + course.step)
+        self._pace.judge(course.validation)
         try:
             self._ground.lease.step(self._pace.progress())
             with naming(rows):
                 for result in run.steps():
                     course.add(result)
                     course.seconds = spent + time.monotonic() - began
-                    self._pace.add(before + result.step, len(result.signals))
+                    self._pace.add(before + result.step, len(result.signals), result.loss)
+                    self._pace.judge(course.validation)
                     if self._ground.checkpoints.due():
                         self._checkpoint(run, course, name)
                     self._ground.lease.step(self._pace.progress())

@@ -11,11 +11,12 @@ import anyio
 from anyio import to_thread
 from fastapi import Depends, FastAPI
 
-from app.api.application import PROBLEMS, Api
+from app.api.application import Api
 from app.api.body_limit import BodyLimit
 from app.api.context import RequestContext
 from app.api.dependencies import Service
 from app.api.direct import DirectRoutes
+from app.api.document import PROBLEMS
 from app.api.keys import KeyCheck, documented_key
 from app.api.metrics import JOBS_REAPED
 from app.api.problems import install_problem_handlers

@@ -19,6 +19,7 @@ from app.services import sets as use
 
 router = APIRouter(prefix="/v1/datasets/{dataset}/sets", tags=["sets"])
 _FILES = {kind.partition(";")[0]: {"schema": {"type": "string"}} for kind in exports.MEDIA_TYPES.values()}
+_INCLUDED = r"^\s*({0}|)\s*(,\s*({0}|)\s*)*$".format("|".join(get_args(use.Column)))
 
 
 def _set_name(name: str) -> SetName:
@@ -59,7 +60,10 @@ def export_set(
     set_name: str,
     format: Annotated[Literal["ndjson", "csv", "parquet"], Query()] = "ndjson",
     version: Version = None,
-    include: Annotated[str, Query(description="Comma-separated: text, label, score.")] = "",
+    include: Annotated[
+        str,
+        Query(description="Comma-separated: text, label, score.", json_schema_extra={"pattern": _INCLUDED}),
+    ] = "",
 ) -> StreamingResponse:
     """The whole set as a file, streamed."""
     name, columns = _set_name(set_name), _columns(include)

@@ -80,6 +80,10 @@ bench-quality: $(VENV)/.bench ## Noise found and cores chosen, against cleanlab 
 chaos: $(VENV)/.test ## A storm of kills and lost tails against the real service (ARGS="--short", "--seed 1")
 	$(BIN)/python -m tests.chaos $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(VENV)/.test ## Schemathesis, all phases and checks, 20,000 requests and more (ARGS="--seed 7")
+	$(BIN)/python -m tests.fuzzing $(ARGS)
+
 .PHONY: lint
 lint: $(VENV)/.test ## Lint, format, types and import contracts
 	$(BIN)/ruff check .

@@ -12,12 +12,13 @@ from anyio import to_thread
 from fastapi import Depends, FastAPI
 
 from app.api.admission import Admission, threads_needed
-from app.api.application import KEY_PROBLEMS, PROBLEMS, Api
+from app.api.application import Api
 from app.api.audit import AuditDeeds, AuditRefusals
 from app.api.body_limit import BodyLimit
 from app.api.context import RequestContext
 from app.api.dependencies import Service
 from app.api.direct import DirectRoutes
+from app.api.document import KEY_PROBLEMS, PROBLEMS
 from app.api.keys import KeyCheck, documented_key
 from app.api.metrics import WEBHOOK_CALLS
 from app.api.problems import install_problem_handlers

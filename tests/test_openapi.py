@@ -151,6 +151,28 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
             assert declared == set(re.findall(r"{(\w+)}", path)), path
 
 
+def test_headers_and_links_of_answers_are_declared(operations: dict[tuple[str, str], dict[str, Any]]) -> None:
+    names = {operation["operationId"]: operation for operation in operations.values()}
+    links = 0
+    for route, operation in operations.items():
+        for status, answer in operation["responses"].items():
+            assert answer["headers"]["X-Request-ID"]["required"], route
+            assert ("Retry-After" in answer["headers"]) is (status in ("4XX", "5XX")), (route, status)
+            for link in answer.get("links", {}).values():
+                taken = {one["name"] for one in names[link["operationId"]]["parameters"]}
+                assert link["parameters"].keys() <= taken, (route, link)
+                links += 1
+    assert links > 5
+    assert "Location" in operations["POST", "/v1/jobs"]["responses"]["202"]["headers"]
+
+
+def test_names_in_paths_say_how_they_look(operations: dict[tuple[str, str], dict[str, Any]]) -> None:
+    for route, operation in operations.items():
+        for parameter in operation.get("parameters", ()):
+            if parameter["in"] == "path":
+                assert parameter["schema"].keys() & {"pattern", "enum", "minLength"}, route
+
+
 def test_the_document_is_made_once(document: dict[str, Any]) -> None:
     app = create_app(Settings(redis_url="redis://127.0.0.1:1/0"))
     assert app.openapi() is app.openapi()

@@ -98,18 +98,25 @@ class BulkBody:
         else:
             form = RowFormat(KINDS[self.media], self.packing, self.delimiter)
             filling = _Filling(bulk, open_rows(form, self.reader, self.settings), self.settings)
-            held = bytearray()
-            async for chunk in chunks:
-                held += chunk
-                if len(held) >= BYTES_A_STEP:
-                    await to_thread.run_sync(filling.accept, bytes(held))
-                    held.clear()
-            await to_thread.run_sync(filling.accept, bytes(held))
-            await to_thread.run_sync(filling.finish)
+            try:
+                await _take_in(chunks, filling)
+            finally:
+                filling.close()
         return bulk.report
 
     def _from_json(self, raw: bytes) -> Any:
         return self.reader.from_json(raw, 0)
+
+
+async def _take_in(chunks: AsyncIterator[bytes], filling: _Filling) -> None:
+    held = bytearray()
+    async for chunk in chunks:
+        held += chunk
+        if len(held) >= BYTES_A_STEP:
+            await to_thread.run_sync(filling.accept, bytes(held))
+            held.clear()
+    await to_thread.run_sync(filling.accept, bytes(held))
+    await to_thread.run_sync(filling.finish)
 
 
 class _Filling:
@@ -129,6 +136,9 @@ class _Filling:
     def finish(self) -> None:
         self._take(self._stream.finish())
         self._store()
+
+    def close(self) -> None:
+        self._stream.close()
 
     def _take(self, rows: Iterator[Callable[[], Any]]) -> None:
         try:

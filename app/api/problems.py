@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import BaseRoute, Match
 
 from app.api.context import request_id_of
 from app.api.facts import tell
@@ -48,6 +49,7 @@ STATUS: Mapping[type[GradSiftError], int] = {
     TimedOut: 504,
 }
 _HTTP_CODES = {404: "unknown_route", 405: "method_not_allowed", 413: "body_too_large", 400: "invalid_json"}
+_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 MEDIA_TYPE = "application/problem+json"
 MOST_ERRORS = 100
 """What is told of a request with more that is wrong: an answer must not outgrow its question."""
@@ -163,7 +165,16 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
     detail = f"{request.method} {request.url.path}: {error.detail}"
     response = problem_response(request, error.status_code, code, detail, REMEDIES[code])
     response.headers.update(error.headers or {})
+    if error.status_code == 405:
+        response.headers["Allow"] = ", ".join(_allowed(request))
     return response
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods of the path; the router itself names those of the first route only that has it."""
+    routes: Sequence[BaseRoute] = request.app.routes
+    asked = [(method, {**request.scope, "method": method}) for method in _METHODS]
+    return [method for method, scope in asked if any(r.matches(scope)[0] is Match.FULL for r in routes)]
 
 
 async def _client_left(request: Request, _: Exception) -> JSONResponse:

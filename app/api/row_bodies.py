@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from functools import cache, partial
 from typing import Any, TypeVar
 
@@ -36,6 +36,11 @@ _PACKINGS: dict[str, Packing] = {"": "none", "identity": "none", "gzip": "gzip",
 
 def media_type(request: Request) -> str:
     return request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+
+
+def field_column(fields: Iterable[str]) -> str:
+    """The pattern of `FIELD:COLUMN`."""
+    return rf"^({'|'.join(fields)}):[\s\S]+$"
 
 
 def packing_of(request: Request) -> Packing:

@@ -10,8 +10,20 @@ from app.contracts import JobBrief, Split, Task, Verdict
 from app.contracts.base import Strict, Text, Timestamp
 from app.contracts.dataset_settings import DatasetSettings
 from app.contracts.flags import SampleFlag
+from app.ingest.rows import MAX_LABEL_CHARS
+from app.store.samples import WHOLE_NUMBERS_BELOW
 
-LabelValue = Text | StrictInt | StrictFloat
+# The bounds are told here and held where labels are read, which has its own code for what is beyond them.
+_LABEL_TEXT: dict[str, Any] = {"minLength": 1, "maxLength": MAX_LABEL_CHARS}
+_LABEL_NUMBER: dict[str, Any] = {
+    "exclusiveMinimum": -WHOLE_NUMBERS_BELOW,
+    "exclusiveMaximum": WHOLE_NUMBERS_BELOW,
+}
+LabelValue = (
+    Annotated[Text, Field(json_schema_extra=_LABEL_TEXT)]
+    | Annotated[StrictInt, Field(json_schema_extra=_LABEL_NUMBER)]
+    | StrictFloat
+)
 SetValue = Literal["core", "edge", "noise", "unscored"]
 
 
@@ -22,6 +34,7 @@ class DatasetIn(Strict):
         min_length=2,
         max_length=10_000,
         description="Class index = position. Left out: taken from the data, sorted, by the first job.",
+        json_schema_extra={"uniqueItems": True},
     )
     description: Annotated[Text, Field(max_length=4096)] | None = None
     settings: DatasetSettings | None = Field(

@@ -41,6 +41,9 @@ class ParquetStream(RowStream[R]):
             if self._bytes:
                 yield from parquet_rows(file, self._reader)
 
+    def close(self) -> None:
+        self._file.close()
+
 
 def parquet_rows(file: IO[bytes] | pa.NativeFile, reader: RowReader[R]) -> Iterator[Callable[[], R]]:
     """The rows of a whole file.

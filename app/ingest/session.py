@@ -53,6 +53,7 @@ class IngestSession:
     def close(self) -> None:
         """Returns when the batch under way is stored."""
         self._pool.shutdown(wait=True)
+        self._stream.close()
 
     def accept(self, chunk: bytes) -> None:
         """Takes in the next bytes.

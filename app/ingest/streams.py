@@ -46,6 +46,9 @@ class RowStream(ABC, Generic[R_co]):
     @abstractmethod
     def finish(self) -> Iterator[Callable[[], R_co]]: ...
 
+    def close(self) -> None:  # most hold nothing open
+        """To be called at the end, also of a stream that broke off: nothing stays open."""
+
 
 class PackedStream(RowStream[R_co]):
     """A stream whose bytes come packed."""
@@ -62,6 +65,9 @@ class PackedStream(RowStream[R_co]):
     def finish(self) -> Iterator[Callable[[], R_co]]:
         self._unpacker.finish()
         yield from self._rows.finish()
+
+    def close(self) -> None:
+        self._rows.close()
 
 
 class NdjsonStream(RowStream[R_co]):

@@ -32,6 +32,22 @@ def test_unknown_paths_and_methods(api: Api) -> None:
     assert code(api.http.patch("/v1/datasets/d"), 405) == "method_not_allowed"
 
 
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/v1/datasets/d", "DELETE, GET, PUT"),
+        ("/v1/datasets/d/samples", "GET, POST"),
+        ("/v1/datasets/d/samples/a", "DELETE, GET"),
+        ("/v1/datasets/d/samples/a/review", "DELETE, GET, POST"),
+        ("/v1/datasets/d/scores/lookup", "GET, POST"),
+        ("/healthz", "GET"),
+    ],
+)
+def test_a_refused_method_is_told_all_the_others(api: Api, path: str, allowed: str) -> None:
+    for method in ("PATCH", "OPTIONS"):
+        assert api.http.request(method, path).headers["Allow"] == allowed
+
+
 def test_a_request_keeps_its_id_if_it_is_harmless(api: Api) -> None:
     assert api.get(name="d").headers["X-Request-ID"] != api.get(name="d").headers["X-Request-ID"]
     for asked, kept in (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import IO, NamedTuple, cast
 
 from app.contracts.params import ImportParams
@@ -59,10 +60,10 @@ def file_rows(sources: Sources, file: SourceFile, form: RowFormat, settings: Set
 def _streamed(
     source: _Counted, form: RowFormat, reader: SampleReader, settings: Settings
 ) -> Iterator[Decoded]:
-    rows = open_rows(form, reader, settings)
-    while chunk := source.read(CHUNK):
-        yield from rows.feed(chunk)
-    yield from rows.finish()
+    with closing(open_rows(form, reader, settings)) as rows:
+        while chunk := source.read(CHUNK):
+            yield from rows.feed(chunk)
+        yield from rows.finish()
 
 
 class _Counted(io.RawIOBase):

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from app.api.bulk import Bulk, BulkBody
@@ -14,20 +15,21 @@ from app.api.event_schemas import EVENTS_BODY, ITEMS_BODY, BulkOut, EventSummary
 from app.api.facts import tell
 from app.api.repeats import IdempotencyKey, answered_once
 from app.api.routes.samples import Delimiter
-from app.api.row_bodies import rows_answer
+from app.api.row_bodies import field_column, rows_answer
 from app.contracts import Dataset
 from app.ingest.event_flags import MOMENTS_A_MINUTE
-from app.ingest.event_rows import event_reader, item_reader
+from app.ingest.event_rows import EVENT_COLUMNS, ITEM_COLUMNS, event_reader, item_reader
 from app.ingest.event_writing import EventIngest, ItemIngest
 from app.services import events as use
 from app.settings import Settings
 from app.store.state import State
 
 router = APIRouter(prefix="/v1/datasets/{dataset}", tags=["events"])
-Columns = Annotated[
-    list[str] | None,
-    Query(max_length=32, description="FIELD:COLUMN, where a column has a name of its own. May be repeated."),
-]
+_COLUMNS = Query(
+    max_length=32, description="FIELD:COLUMN, where a column has a name of its own. May be repeated."
+)
+EventColumn = Annotated[str, Field(json_schema_extra={"pattern": field_column(EVENT_COLUMNS)})]
+ItemColumn = Annotated[str, Field(json_schema_extra={"pattern": field_column(ITEM_COLUMNS)})]
 _SOME_REJECTED: dict[int | str, dict[str, Any]] = {
     207: {"model": BulkOut, "description": "Some rows were rejected; the others are stored."}
 }
@@ -38,7 +40,7 @@ async def post_events(
     dataset: DatasetDep,
     service: ServiceDep,
     request: Request,
-    column: Columns = None,
+    column: Annotated[list[EventColumn] | None, _COLUMNS] = None,
     delimiter: Delimiter = ",",
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
@@ -52,7 +54,7 @@ async def post_items(
     dataset: DatasetDep,
     service: ServiceDep,
     request: Request,
-    column: Columns = None,
+    column: Annotated[list[ItemColumn] | None, _COLUMNS] = None,
     delimiter: Delimiter = ",",
     idempotency_key: IdempotencyKey = None,
 ) -> Response:

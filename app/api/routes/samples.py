@@ -7,19 +7,30 @@ from typing import Annotated, Literal
 
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import Field
 
 from app.api.dependencies import Cursor, DatasetDep, Limit, ServiceDep
+from app.api.document import SAMPLE_ID
 from app.api.explanation_schemas import ExplanationOut
 from app.api.leaving import unless_client_leaves
 from app.api.repeats import IdempotencyKey, answered_once
-from app.api.row_bodies import JSON, KINDS, json_rows, media_type, packing_of, rows_answer, take_in
+from app.api.row_bodies import (
+    JSON,
+    KINDS,
+    field_column,
+    json_rows,
+    media_type,
+    packing_of,
+    rows_answer,
+    take_in,
+)
 from app.api.schemas import IngestOut, SampleOut, SamplePage
 from app.contracts import Split
 from app.contracts.flags import SampleFlag
 from app.errors import Invalid, NotFound, UnsupportedMedia
 from app.ingest.columns import Columns
 from app.ingest.formats import RowFormat
-from app.ingest.rows import row_from_json
+from app.ingest.rows import FIELDS, MAX_LABEL_CHARS, MAX_NAME_CHARS, row_from_json
 from app.ingest.session import IngestSession
 from app.ingest.writing import Ingest, delete_sample
 from app.services.datasets import find_sample
@@ -32,17 +43,20 @@ _SAMPLE_SCHEMA = {
     "required": ["id", "text"],
     "additionalProperties": False,
     "properties": {
-        "id": {"type": "string", "minLength": 1, "maxLength": 128},
-        "text": {"type": "string"},
+        "id": {"type": "string", **SAMPLE_ID},
+        "text": {"type": "string", "pattern": r"\S"},
         "text_pair": {"type": ["string", "null"]},
-        "label": {"type": ["string", "number", "null"]},
-        "group": {"type": ["string", "integer", "null"]},
+        "label": {"type": ["string", "number", "null"], "minLength": 1, "maxLength": MAX_LABEL_CHARS},
+        "group": {"type": ["string", "integer", "null"], "maxLength": MAX_NAME_CHARS},
         "split": {
             "enum": ["train", "validation", "test"],
             "description": "Left out: `train`, or where the dataset has a split rule by that.",
         },
         "weight": {"type": ["number", "null"], "minimum": 0},
-        "meta": {"type": ["object", "null"]},
+        "meta": {
+            "type": ["object", "null"],
+            "additionalProperties": {"type": ["string", "number", "boolean", "null"]},
+        },
     },
 }
 _BODY = {
@@ -76,9 +90,12 @@ _BODY = {
 }
 
 
+FieldColumn = Annotated[str, Field(json_schema_extra={"pattern": field_column(FIELDS)})]
+
+
 def _columns(
     column: Annotated[
-        list[str] | None,
+        list[FieldColumn] | None,
         Query(
             max_length=20,
             description="`FIELD:COLUMN`, such as `text:review`: which column of the file holds a field.",

@@ -21,6 +21,7 @@ from app.services.set_moves import compared, moves
 
 router = APIRouter(prefix="/v1/datasets/{dataset}/sets", tags=["sets"])
 _FILES = {kind.partition(";")[0]: {"schema": {"type": "string"}} for kind in exports.MEDIA_TYPES.values()}
+_INCLUDED = r"^\s*({0}|)\s*(,\s*({0}|)\s*)*$".format("|".join(get_args(use.Column)))
 
 
 def _set_name(name: str) -> SetName:
@@ -81,7 +82,10 @@ def export_set(
     set_name: str,
     format: Annotated[Literal["ndjson", "csv", "parquet"], Query()] = "ndjson",
     version: Version = None,
-    include: Annotated[str, Query(description="Comma-separated: text, label, score.")] = "",
+    include: Annotated[
+        str,
+        Query(description="Comma-separated: text, label, score.", json_schema_extra={"pattern": _INCLUDED}),
+    ] = "",
     formulas: Annotated[
         Literal["escape", "keep"],
         Query(description="Of CSV: whether texts that a spreadsheet would run get a ' before them."),

@@ -40,6 +40,8 @@ from app.settings import Settings, get_settings
 from app.store.connections import TRANSIENT, keeps_append_only_file
 from app.store.state import open_state
 from app.store.unfinished import finish_all_writes
+from app.web import pages
+from app.web.pages import PageFiles
 
 SWEEP_SECONDS = 30.0
 log = get_logger(__name__)
@@ -85,6 +87,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     ):
         app.include_router(routes.router, dependencies=[Depends(documented_key)])
     app.include_router(health.router)
+    app.include_router(pages.router)
+    app.mount("/ui", PageFiles())
     return app
 
 

@@ -21,6 +21,7 @@ from app.api.metrics import JOBS_REAPED
 from app.api.problems import install_problem_handlers
 from app.api.routes import (
     cleaning,
+    data_map,
     datasets,
     events,
     health,
@@ -83,7 +84,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     install_problem_handlers(app)
     for routes in (
         *(datasets, cleaning, samples, splits, events),
-        *(scores, sets, reviews, predictions, jobs),
+        *(scores, sets, data_map, reviews, predictions, jobs),
     ):
         app.include_router(routes.router, dependencies=[Depends(documented_key)])
     app.include_router(health.router)

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Path, Query, Request
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
 from app.api.writers import Writers
 from app.contracts import Dataset
+from app.services.drawn_maps import DrawnMaps
 from app.services.ranked_versions import RankedVersions
 from app.settings import Settings
 from app.store.state import State
@@ -38,6 +40,10 @@ class Service:
     hint: Callable[[], None]
     versions: RankedVersions = field(default_factory=RankedVersions)
     writers: Writers = field(default_factory=Writers)
+    maps: DrawnMaps = field(default_factory=DrawnMaps)
+    map_draws: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(1))
+    map_selections: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
+    """Threads that such work may have at a time, so that look-ups find one."""
 
 
 async def _service(request: Request) -> Service:  # async: a plain function would be sent to a thread

@@ -36,6 +36,7 @@ class Filters:
     min_importance: float | None = None
     order: Order = "ordinal"
     flag: SampleFlag | None = None
+    group: str | None = None
 
     @property
     def needs_scores(self) -> bool:
@@ -53,6 +54,8 @@ class Filters:
             parts.append(f"split = {quoted(self.split.value)}")
         if self.label is not None:
             parts.append(f"label = {quoted(self.label)}")
+        if self.group is not None:
+            parts.append(f"`group` = {quoted(self.group)}")
         if self.q is not None:
             parts.append(f"contains(lower(text), {quoted(self.q.lower())})")
         return " AND ".join(parts) or None

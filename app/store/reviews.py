@@ -83,6 +83,11 @@ class ReviewStore:
                 self._in_force[dataset.uid] = kept
             return kept[1]
 
+    def version(self, dataset: Dataset) -> int:
+        """Of the table: another one whenever something was written; 0 where nothing was."""
+        with self._opened(dataset) as table:
+            return 0 if table is None else int(table.version)
+
     def of_sample(self, dataset: Dataset, ordinal: int) -> list[Review]:
         """A sample's reviews, oldest first."""
         return self._reviews(dataset, f"ordinal = {ordinal}")

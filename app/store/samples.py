@@ -35,6 +35,7 @@ SCHEMA = pa.schema(
     ]
 )
 WHOLE_NUMBERS_BELOW = 10**18
+BATCH_ROWS = 65_536
 
 
 class StoredLabel(NamedTuple):
@@ -203,6 +204,30 @@ class SampleStore:
         codes = found["label"].combine_chunks().dictionary_encode().indices.fill_null(-1)
         generations = found["generation"].to_numpy().astype(np.uint32)
         return found["ordinal"].to_numpy(), generations, codes.to_numpy().astype(np.int32)
+
+    def batches(
+        self, dataset: Dataset, columns: Sequence[str], where: str | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """These columns of the rows as they are now, in no order."""
+        with self._opened(dataset) as table:
+            yield from table.to_batches(columns=list(columns), filter=where, batch_size=BATCH_ROWS)
+
+    def previews(
+        self, dataset: Dataset, ordinals: Sequence[int], characters: int
+    ) -> dict[int, dict[str, Any]]:
+        """Id, label, split and the beginning of the text, by ordinal."""
+        if not ordinals:
+            return {}
+        plain = ["ordinal", "id", "label", "label_number", "split"]
+        columns = {name: name for name in plain} | {"text": f"left(text, {characters})"}
+        wanted = f"ordinal IN ({','.join(map(str, ordinals))})"
+        with self._opened(dataset) as table:
+            rows = table.to_table(columns=columns, filter=wanted).to_pylist()
+        return {row["ordinal"]: row for row in rows}
+
+    def version(self, dataset: Dataset) -> int:
+        """Of the table: another one whenever something was written."""
+        return int(self.table(dataset).version)
 
     def ids_that_begin(self, dataset: Dataset, start: str) -> list[str]:
         with self._opened(dataset) as table:

@@ -15,7 +15,7 @@ from app.errors import StaleWorker
 from app.store.datasets import refuse_unless
 from app.store.ids import pack_crcs
 from app.store.keys import DatasetKeys, Keys
-from app.store.layout import CELL_STRUCT, RECORD_STRUCT, SHARD_RECORDS
+from app.store.layout import CELL_STRUCT, HEADER, RECORD_STRUCT, SHARD_RECORDS
 from app.store.records import Ledger, Records, empty_records, pack_shard, unpack_shard
 from app.store.scripts import Scripts, Value
 from app.store.sets import read_version
@@ -121,18 +121,32 @@ class ScoreStore:
         self, dataset_uid: str, lineage: str, numbers: Iterable[int]
     ) -> dict[int, tuple[Ledger, Records]]:
         """The shards that exist, with their ledgers."""
+        return {
+            number: (ledger, held)
+            for number, ledger, held in self.each_shard(dataset_uid, lineage, list(numbers))
+        }
+
+    def each_shard(
+        self, dataset_uid: str, lineage: str, numbers: Sequence[int]
+    ) -> Iterator[tuple[int, Ledger, Records]]:
+        """The same one by one, for those who need no more than a look at each."""
         keys = self._keys.dataset(dataset_uid)
-        wanted = list(numbers)
-        shards: dict[int, tuple[Ledger, Records]] = {}
-        for start in range(0, len(wanted), SHARDS_A_CALL):
-            some = wanted[start : start + SHARDS_A_CALL]
+        for start in range(0, len(numbers), SHARDS_A_CALL):
+            some = numbers[start : start + SHARDS_A_CALL]
             blobs = cast(
                 "list[bytes | None]", self._client.mget([keys.shard(lineage, number) for number in some])
             )
-            shards.update(
-                {number: unpack_shard(blob) for number, blob in zip(some, blobs, strict=True) if blob}
-            )
-        return shards
+            for number, blob in zip(some, blobs, strict=True):
+                if blob:
+                    yield number, *unpack_shard(blob)
+
+    def mark(self, dataset_uid: str, lineage: str, ordinals: int) -> bytes:
+        """Another one whenever a record of these ordinals has been written: the headers of their shards."""
+        keys = self._keys.dataset(dataset_uid)
+        pipe = self._client.pipeline(transaction=False)
+        for number in range(shard_count(ordinals)):
+            pipe.getrange(keys.shard(lineage, number), 0, HEADER.size - 1)
+        return b"".join(pipe.execute())
 
     def read_all(
         self,

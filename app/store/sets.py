@@ -158,16 +158,24 @@ class SetStore:
 
     def column(self, dataset: Dataset, version: int) -> NDArray[np.void]:
         """The cells of a version, one for each ordinal that is given out; zeros where it has none."""
+        ordinals = self._ordinals(self._keys.dataset(dataset.uid))
+        column = np.zeros(ordinals, dtype=CELL)
+        for at, held in self.column_chunks(dataset, version, 0, ordinals):
+            column[at : at + len(held)] = held
+        return column
+
+    def column_chunks(
+        self, dataset: Dataset, version: int, first: int, stop: int
+    ) -> Iterator[tuple[int, NDArray[np.void]]]:
+        """The cells of the chunks that hold ordinals `first` … `stop` − 1, none of `stop` or above: each
+        with the ordinal of its first cell. A version may have fewer cells than that, or none."""
         keys = self._keys.dataset(dataset.uid)
-        column = np.zeros(self._ordinals(keys), dtype=CELL)
-        firsts = range(0, len(column), CELLS_A_CHUNK)
+        firsts = range(first - first % CELLS_A_CHUNK, stop, CELLS_A_CHUNK)
         for start in range(0, len(firsts), CHUNKS_A_CALL):
             some = firsts[start : start + CHUNKS_A_CALL]
             chunks = cast("list[bytes | None]", self._client.mget([keys.column(version, at) for at in some]))
             for at, chunk in zip(some, chunks, strict=True):
-                held = np.frombuffer(chunk or b"", dtype=CELL)[: len(column) - at]
-                column[at : at + len(held)] = held
-        return column
+                yield at, np.frombuffer(chunk or b"", dtype=CELL)[: stop - at]
 
     def rows(self, dataset: Dataset, version: int, set_name: SetName) -> int:
         """How many rows the set has, members that are void by now included."""

@@ -155,6 +155,7 @@ def get_samples(
     set: SetFilter | None = None,
     split: Split | None = None,
     label: str | None = None,
+    group: str | None = None,
     q: Annotated[str | None, Query(max_length=1024, description="Part of the text, in any case.")] = None,
     min_importance: Annotated[float | None, Query(ge=0, allow_inf_nan=False)] = None,
     flag: Annotated[SampleFlag | None, Query(description="That the last clean job found.")] = None,
@@ -164,7 +165,14 @@ def get_samples(
 ) -> SamplePage:
     """Samples that pass the filters, page by page."""
     filters = Filters(
-        set=set, split=split, label=label, q=q, min_importance=min_importance, order=order, flag=flag
+        set=set,
+        split=split,
+        label=label,
+        group=group,
+        q=q,
+        min_importance=min_importance,
+        order=order,
+        flag=flag,
     )
     return SamplePage.model_validate(list_samples(service.state, dataset, filters, limit, cursor))
 

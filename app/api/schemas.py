@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt
 
-from app.contracts import Split, Task, Verdict
+from app.contracts import JobBrief, Split, Task, Verdict
 from app.contracts.base import Strict, Text, Timestamp
 from app.contracts.dataset_settings import DatasetSettings
 from app.contracts.flags import SampleFlag
@@ -58,6 +58,16 @@ class DatasetOut(BaseModel):
     lineage: LineageOut | None
 
 
+class DatasetDetails(BaseModel):
+    samples: int
+    labelled: int = Field(description="Samples that have a label.")
+    splits: dict[Split, int]
+    sets: dict[SetValue, int] = Field(description="Sizes of the current set version; `unscored` is the rest.")
+    last_job: JobBrief | None = Field(
+        description="The one that was sent last; null: none, or none of the 10,000 newest of all datasets."
+    )
+
+
 class DatasetBrief(BaseModel):
     name: str
     task: Task
@@ -65,6 +75,7 @@ class DatasetBrief(BaseModel):
     description: str | None
     created_at: Timestamp
     set_version: int | None
+    details: DatasetDetails | None = Field(description="Null unless asked for.")
 
 
 class DatasetList(BaseModel):

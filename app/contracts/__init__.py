@@ -171,6 +171,19 @@ class Job(Record):
     error: JobError | None = None
 
 
+class JobBrief(Record):
+    """How a job stands, without what it was asked and what it came to."""
+
+    id: str
+    kind: JobKind
+    state: JobState
+    progress: Progress
+    created_at: Timestamp
+    started_at: Timestamp | None = None
+    finished_at: Timestamp | None = None
+    error: JobError | None = None
+
+
 class Claim(Record):
     """A worker's right to run a job: valid while its lease is renewed and its token is the newest."""
 

@@ -65,9 +65,7 @@ class DatasetStore:
     def by_uid(self, uid: str) -> Dataset | None:
         """Raises `Conflict("state_format")` where another version of the service wrote it."""
         raw = cast("dict[bytes, bytes]", self._client.hgetall(self._keys.dataset(uid).meta))
-        if b"name" not in raw:
-            return None
-        return dataset_of({key.decode(): value.decode() for key, value in raw.items()})
+        return _read(raw) if b"name" in raw else None
 
     def next_ordinal(self, dataset: Dataset) -> int:
         """How many ordinals have been given out so far."""
@@ -75,6 +73,14 @@ class DatasetStore:
 
     def names(self) -> list[str]:
         return sorted(name.decode() for name in cast("list[bytes]", self._client.hkeys(self._keys.datasets)))
+
+    def all(self) -> list[Dataset]:
+        """Every dataset, by name."""
+        named = cast("dict[bytes, bytes]", self._client.hgetall(self._keys.datasets))
+        pipe = self._client.pipeline(transaction=False)
+        for _, uid in sorted(named.items()):
+            pipe.hgetall(self._keys.dataset(uid.decode()).meta)
+        return [_read(meta) for meta in pipe.execute() if b"name" in meta]  # the others: deleted meanwhile
 
     def describe(self, dataset: Dataset, description: str) -> None:
         self._client.hset(self._keys.dataset(dataset.uid).meta, "description", description)
@@ -165,6 +171,10 @@ def dataset_of(meta: Mapping[str, str]) -> Dataset:
         raise other_format(int(meta.get("format", 1)))
     parsed = {name: json.loads(meta[name]) for name in ("labels", "settings", "flags") if name in meta}
     return Dataset.model_validate({**meta, **parsed})
+
+
+def _read(meta: Mapping[bytes, bytes]) -> Dataset:
+    return dataset_of({key.decode(): value.decode() for key, value in meta.items()})
 
 
 def refuse_unless(answer: bytes, wanted: bytes) -> None:

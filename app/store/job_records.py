@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, cast
 
 import redis
 
-from app.contracts import Job, JobKind, JobState
+from app.contracts import Job, JobBrief, JobKind, JobState
 from app.contracts.access import JobOrigin
 from app.errors import NotFound
 from app.store.keys import Keys
 
 _JSON_FIELDS = ("progress", "params", "result", "error")
+JOBS_A_CALL = 1_000
+CALLS_FOR_NEWEST = 10
+"""Beyond so many newer jobs of other datasets, a dataset's last one is not looked for."""
 
 
 class JobRecords:
@@ -59,6 +62,37 @@ class JobRecords:
             bound = places[-1][1]
         return None
 
+    def newest_of(self, dataset_uids: Collection[str]) -> dict[str, JobBrief]:
+        """Of each dataset the job that was sent last, where it is among the newest of all."""
+        newest: dict[str, str] = {}
+        bound: float | None = None
+        for _ in range(CALLS_FOR_NEWEST):
+            places = self.ids_before(bound, JOBS_A_CALL)
+            pipe = self._client.pipeline(transaction=False)
+            for job_id, _ in places:
+                pipe.hget(self._keys.record(job_id), "uid")
+            for (job_id, _), uid in zip(places, pipe.execute(), strict=True):
+                if uid is not None:
+                    newest.setdefault(uid.decode(), job_id)
+            if len(places) < JOBS_A_CALL or newest.keys() >= set(dataset_uids):
+                break
+            bound = places[-1][1]
+        return self._briefs({uid: newest[uid] for uid in dataset_uids if uid in newest})
+
+    def _briefs(self, ids: Mapping[str, str]) -> dict[str, JobBrief]:
+        fields = list(JobBrief.model_fields)
+        pipe = self._client.pipeline(transaction=False)
+        for job_id in ids.values():
+            pipe.hmget(self._keys.record(job_id), fields)
+        briefs = {}
+        for name, held in zip(ids, pipe.execute(), strict=True):
+            raw = {
+                field.encode(): value for field, value in zip(fields, held, strict=True) if value is not None
+            }
+            if b"id" in raw:
+                briefs[name] = JobBrief.model_validate(_parsed(raw))
+        return briefs
+
     def unfinished_of(self, dataset_uid: str) -> list[str]:
         """Ids of the dataset's queued and running jobs."""
         waiting = cast("list[bytes]", self._client.zrange(self._keys.queue, 0, -1))
@@ -98,8 +132,12 @@ class JobRecords:
 
 
 def _job(raw: Mapping[bytes, bytes]) -> Job:
+    return Job.model_validate(_parsed(raw))
+
+
+def _parsed(raw: Mapping[bytes, bytes]) -> dict[str, Any]:
     fields: dict[str, Any] = {key.decode(): value.decode() for key, value in raw.items()}
     for name in _JSON_FIELDS:
         if name in fields:
             fields[name] = json.loads(fields[name])
-    return Job.model_validate(fields)
+    return fields

@@ -36,6 +36,7 @@ SCHEMA = pa.schema(
 )
 WHOLE_NUMBERS_BELOW = 10**18
 BATCH_ROWS = 65_536
+COUNTS_KEPT, COUNTS_KEPT_ROWS = 1_000, 5_000
 
 
 class StoredLabel(NamedTuple):
@@ -79,6 +80,7 @@ class SampleStore:
     def __init__(self, data_url: str) -> None:
         self._data_url = data_url
         self._session = open_session()
+        self._counts: dict[str, tuple[int, list[dict[str, Any]]]] = {}
 
     def location(self, dataset: Dataset) -> str:
         return join_location(self._data_url, "datasets", f"{dataset.name}-{dataset.uid}.lance")
@@ -100,6 +102,7 @@ class SampleStore:
         table.create_scalar_index("ordinal", "BTREE")
 
     def drop(self, dataset: Dataset) -> None:
+        self._counts.pop(dataset.uid, None)
         remove_tree(self.location(dataset))
 
     def table(self, dataset: Dataset, version: int | None = None) -> lance.LanceDataset:
@@ -244,11 +247,19 @@ class SampleStore:
         return int(self.generations(dataset)[0].max(initial=-1))
 
     def counts(self, dataset: Dataset) -> list[dict[str, Any]]:
-        """Rows by split and label: `{"split", "label", "label_number", "count_all"}`."""
+        """Rows by split and label: `{"split", "label", "label_number", "count_all"}`; kept until the table
+        changes."""
         with self._opened(dataset) as table:
+            kept = self._counts.get(dataset.uid)
+            if kept is not None and kept[0] == table.version:
+                return kept[1]
             columns = table.to_table(columns=["split", "label", "label_number"])
         groups = columns.group_by(["split", "label", "label_number"]).aggregate([([], "count_all")])
         rows: list[dict[str, Any]] = groups.to_pylist()
+        if len(rows) <= COUNTS_KEPT_ROWS:
+            if len(self._counts) >= COUNTS_KEPT:
+                self._counts.clear()
+            self._counts[dataset.uid] = (table.version, rows)
         return rows
 
     def splits_of_groups(self, dataset: Dataset, groups: Sequence[str]) -> dict[str, list[str]]:

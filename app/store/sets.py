@@ -148,6 +148,18 @@ class SetStore:
             raise NotFound("no_sets_yet", f"dataset {dataset.name!r} has no sets yet")
         raise NotFound("unknown_version", f"dataset {dataset.name!r} keeps no set version {wanted}")
 
+    def current(self, datasets: Sequence[Dataset]) -> dict[str, SetVersion]:
+        """By uid, the current version of those that have sets, with the sizes that are left of it."""
+        some = [dataset for dataset in datasets if dataset.set_version]
+        pipe = self._client.pipeline(transaction=False)
+        for dataset in some:
+            pipe.hmget(self._keys.dataset(dataset.uid).versions, version_fields(dataset.set_version))
+        return {
+            dataset.uid: version_and_rows(dataset.set_version, held)[0]
+            for dataset, held in zip(some, pipe.execute(), strict=True)
+            if held[0] is not None
+        }
+
     def cell(self, dataset: Dataset, version: int, ordinal: int) -> Cell | None:
         """An ordinal's place in a version; None if it has none."""
         at = ordinal % CELLS_A_CHUNK * CELL.itemsize

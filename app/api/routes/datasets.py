@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 
 from app.api.dependencies import DatasetDep, NewName, ServiceDep
 from app.api.schemas import (
     DatasetBrief,
+    DatasetDetails,
     DatasetIn,
     DatasetList,
     DatasetOut,
@@ -18,9 +19,9 @@ from app.api.schemas import (
     UsageOut,
 )
 from app.contracts import SetName
-from app.errors import NotFound
 from app.services import datasets as use
 from app.services.datasets import DatasetSummary
+from app.services.overviews import overviews
 from app.services.usage import usage
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
@@ -38,15 +39,17 @@ def put_dataset(dataset: NewName, body: DatasetIn, service: ServiceDep, response
 
 
 @router.get("")
-def list_datasets(service: ServiceDep) -> DatasetList:
+def list_datasets(
+    service: ServiceDep,
+    details: Annotated[bool, Query(description="With counts, set sizes and the last job of each.")] = False,
+) -> DatasetList:
     """Every dataset, by name."""
+    datasets = service.state.datasets.all()
+    told = overviews(service.state, datasets) if details else {}
     items = []
-    for name in service.state.datasets.names():
-        try:
-            held = service.state.datasets.get(name)
-        except NotFound:  # deleted between the two reads
-            continue
-        items.append(DatasetBrief.model_validate(_brief(held.model_dump())))
+    for held in datasets:
+        shown = None if held.uid not in told else DatasetDetails.model_validate(told[held.uid])
+        items.append(DatasetBrief.model_validate(_brief(held.model_dump()) | {"details": shown}))
     return DatasetList(items=items)
 
 

@@ -14,6 +14,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from app.api.context import request_id_of
 from app.api.dependencies import Cursor, Limit, ServiceDep
+from app.api.job_kinds import JobKinds, job_kinds
 from app.api.job_schemas import JobFileOut, JobFiles, JobIn, JobOut, JobPage
 from app.api.keys import principal_of
 from app.contracts import Job, JobState
@@ -61,6 +62,12 @@ def list_jobs(
     """Jobs, newest first."""
     found = use.list_jobs(service.state, dataset=dataset, job_state=state, limit=limit, cursor=cursor)
     return JobPage(items=[_shown(job) for job in found["items"]], next_cursor=found["next_cursor"])
+
+
+@router.get("/kinds")
+def list_kinds() -> JobKinds:
+    """What each kind of job does, and its params as a JSON schema: enough to build a form."""
+    return job_kinds()
 
 
 @router.get("/{job_id}")

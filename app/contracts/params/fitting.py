@@ -15,11 +15,15 @@ from app.contracts.slices import GROUP_SIZE, LABEL, check_slice
 class DomainPretrainingParams(Strict):
     """Language modelling on the dataset's own texts, before the labels are learned from."""
 
-    num_train_epochs: Count = Field(default=1, ge=1, le=1000)
+    num_train_epochs: Count = Field(
+        default=1, ge=1, le=1000, description="How often the model sees each text."
+    )
     max_steps: Count | None = Field(
         default=None, ge=1, le=10**9, description="Optimiser steps, in place of those of `num_train_epochs`."
     )
-    learning_rate: Real = Field(default=5e-5, ge=0, le=1)
+    learning_rate: Real = Field(
+        default=5e-5, ge=0, le=1, description="Size of a training step at its highest."
+    )
     mlm_probability: Real = Field(
         default=0.15, gt=0, le=1, description="Share of the tokens to fill in; a GPT says every next one."
     )

@@ -20,10 +20,10 @@ Grade = Annotated[Real, Field(ge=0, le=1000)]
 class Grades(Strict):
     """The grade of each behaviour; the highest one that a user showed is the sample's."""
 
-    view: Grade = 1
-    click: Grade = 2
-    cart: Grade = 3
-    buy: Grade = 4
+    view: Grade = Field(default=1, description="Of an item that was shown and looked at.")
+    click: Grade = Field(default=2, description="Of an item that was opened.")
+    cart: Grade = Field(default=3, description="Of an item that was put into the cart.")
+    buy: Grade = Field(default=4, description="Of an item that was bought.")
     cancel: Grade = Field(default=0, description="Of an item whose only behaviour is a purchase taken back.")
 
     def of(self, behavior: Behavior) -> float:
@@ -52,7 +52,9 @@ class TimeSplit(Strict):
 
 
 class LabelParams(Strict):
-    grades: Grades = Field(default_factory=Grades)
+    grades: Grades = Field(
+        default_factory=Grades, description="What each behaviour is worth; the highest one counts."
+    )
     session_gap_minutes: Real = Field(
         default=30, gt=0, le=525_600, description="So long a pause begins a session, where events name none."
     )
@@ -67,9 +69,13 @@ class LabelParams(Strict):
         description="`sampled`: items known by then that the user has not touched. `impressions`: items of "
         "the same session and query that were viewed and no more.",
     )
-    negatives_per_positive: Count = Field(default=1, ge=1, le=100)
-    split: TimeSplit = Field(default_factory=TimeSplit)
-    drop_bots: Flag = True
+    negatives_per_positive: Count = Field(
+        default=1, ge=1, le=100, description="Items without an interaction for each one that has some."
+    )
+    split: TimeSplit = Field(
+        default_factory=TimeSplit, description="Where time is cut into train, validation and test."
+    )
+    drop_bots: Flag = Field(default=True, description="Leave out users who act faster than people do.")
     max_events_per_minute: Count = Field(
         default=30,
         ge=1,
@@ -79,7 +85,9 @@ class LabelParams(Strict):
     max_samples: Count | None = Field(
         default=None, ge=1, description="Whole sessions, drawn by `seed`, up to so many samples; null: all."
     )
-    seed: Count = Field(default=42, ge=0, lt=2**32)
+    seed: Count = Field(
+        default=42, ge=0, lt=2**32, description="Of what is drawn: the same seed gives the same samples."
+    )
 
     def history_of(self) -> tuple[Behavior, ...]:
         """The behaviours that make histories."""

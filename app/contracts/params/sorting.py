@@ -16,7 +16,9 @@ DEFAULT_NOISE_FRACTION = 0.1
 class SortingParams(TrainingParams):
     """What every kind of job that sorts samples into sets may be told, too."""
 
-    optim: Literal["adamw_torch"] = "adamw_torch"
+    optim: Literal["adamw_torch"] = Field(
+        default="adamw_torch", description="Optimiser; there is one where samples are scored."
+    )
     peft: PeftParams | None = Field(
         default=None, description="Train adapters and the head alone; null: all parameters."
     )
@@ -25,7 +27,9 @@ class SortingParams(TrainingParams):
         description="How samples are sorted into sets. `robust`: wrong labels out, the core spread over the "
         "texts; `seed`: the highest importance is core, the lowest noise.",
     )
-    core_fraction: Real = Field(default=0.5, ge=0, le=1)
+    core_fraction: Real = Field(
+        default=0.5, ge=0, le=1, description="Share of the scored samples that become core."
+    )
     noise_fraction: Real | None = Field(
         default=None,
         ge=0,
@@ -124,11 +128,13 @@ class GrowParams(SortingParams):
     """Parameters of a `grow` job. `core_fraction` is the most that the core may grow to, and
     `num_train_epochs` are those of a core of that size: every round takes as many steps."""
 
-    policy: Literal["robust"] = "robust"
+    policy: Literal["robust"] = Field(
+        default="robust", description="How samples are sorted into sets; there is one where the core grows."
+    )
     initial_fraction: Real = Field(
         default=0.15, gt=0, le=1, description="Share of the samples that the core begins with."
     )
-    max_rounds: Count = Field(default=5, ge=1, le=100)
+    max_rounds: Count = Field(default=5, ge=1, le=100, description="Rounds after which the job stops.")
     round_patience: Count = Field(
         default=2, ge=1, le=100, description="Rounds in a row without a gain after which the job stops."
     )

@@ -1,10 +1,10 @@
 // The map itself: variability to the right, confidence upwards. Drag to brush, wheel to zoom, click for a sample.
 
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { SETS } from "../contract";
 import { figure, number, t, told } from "../words";
 import { countInside } from "./choosing";
-import { type DataMap, MOST_VARIABILITY } from "./columns";
+import { type DataMap, MOST_VARIABILITY, STEPS } from "./columns";
 import { drawPoints, nearest, type Rgb, WHOLE, type Window } from "./raster";
 
 const HEIGHT = 460;
@@ -28,7 +28,8 @@ export function Scatter(props: {
   const { map, passes, box } = props;
   const canvas = useRef<HTMLCanvasElement>(null);
   const [width, setWidth] = useState(0);
-  const [seen, setSeen] = useState<Window>(WHOLE);
+  const whole = useMemo(() => extent(map), [map]);
+  const [seen, setSeen] = useState<Window>(whole);
   const [from, setFrom] = useState<Spot | null>(null);
   const [to, setTo] = useState<Spot | null>(null);
   const [counts, setCounts] = useState<number[] | null>(null);
@@ -96,7 +97,7 @@ export function Scatter(props: {
     event.preventDefault();
     const at = onMap(spot(event));
     const by = event.deltaY > 0 ? 1.25 : 0.8;
-    setSeen((before) => zoomed(before, at, by));
+    setSeen((before) => zoomed(before, at, by, whole));
   };
   const brushed = from && to ? boxOf(from, to) : box;
   const summary = SETS.map((set) => `${told("set", set)}: ${number(countOf(map, BY_CODE.indexOf(set)))}`).join(", ");
@@ -115,16 +116,16 @@ export function Scatter(props: {
           onWheel={wheeled}
         />
         {brushed && <Brush box={brushed} seen={seen} counts={counts} />}
-        <span class="tick top">{figure(seen.top)}</span>
-        <span class="tick bottom">{figure(seen.bottom)}</span>
+        <span class="tick upper">{figure(seen.top)}</span>
+        <span class="tick lower">{figure(seen.bottom)}</span>
       </div>
       <div class="x-name">
         <span>{figure(seen.left * MOST_VARIABILITY)}</span>
         <span>{t("variability")}</span>
         <span>{figure(seen.right * MOST_VARIABILITY)}</span>
       </div>
-      {seen !== WHOLE && (
-        <button type="button" class="link" onClick={() => setSeen(WHOLE)}>
+      {seen !== whole && (
+        <button type="button" class="link" onClick={() => setSeen(whole)}>
           {t("whole_map")}
         </button>
       )}
@@ -148,14 +149,21 @@ function Brush({ box, seen, counts }: { box: Window; seen: Window; counts: numbe
   );
 }
 
-function zoomed(before: Window, at: Spot, by: number): Window {
-  const width = Math.min(1, (before.right - before.left) * by);
+/** All of the points: the right end goes by the most variable one. */
+function extent(map: DataMap): Window {
+  let most = 0;
+  for (const one of map.variability) if (one > most) most = one;
+  return { ...WHOLE, right: Math.min(1, Math.max(0.1, (1.04 * most) / STEPS)) };
+}
+
+function zoomed(before: Window, at: Spot, by: number, whole: Window): Window {
+  const width = Math.min(whole.right, (before.right - before.left) * by);
   const height = Math.min(1, (before.top - before.bottom) * by);
-  if (width >= 1 && height >= 1) return WHOLE;
+  if (width >= whole.right && height >= 1) return whole;
   if (width < 0.005) return before;
   const share = (at.x - before.left) / (before.right - before.left);
   const rise = (at.y - before.bottom) / (before.top - before.bottom);
-  const left = Math.min(1 - width, Math.max(0, at.x - share * width));
+  const left = Math.min(whole.right - width, Math.max(0, at.x - share * width));
   const bottom = Math.min(1 - height, Math.max(0, at.y - rise * height));
   return { left, right: left + width, bottom, top: bottom + height };
 }

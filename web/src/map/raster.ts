@@ -22,10 +22,6 @@ export function pointRadius(count: number): number {
   return count < 200_000 ? 1 : 0;
 }
 
-export function isSeen(window: Window): (x: number, y: number) => boolean {
-  return (x, y) => x >= window.left && x <= window.right && y >= window.bottom && y <= window.top;
-}
-
 /** Args: shown: 1 for points that pass the filters; the others are dimmed. */
 export function drawPoints(image: ImageData, map: DataMap, shown: Uint8Array, window: Window, colours: Rgb[]): void {
   const { width, height, data } = image;

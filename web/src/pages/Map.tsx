@@ -1,6 +1,6 @@
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { bytes, part, type Problem, send, withQuery } from "../api";
-import type { Dataset, Label, SetName } from "../contract";
+import { type Dataset, type Label, type SetName, SETS } from "../contract";
 import { asProblem } from "../data";
 import { ALL, countInside, type Filter, importanceBins, mostImportant, passing } from "../map/choosing";
 import { type DataMap, readMap } from "../map/columns";
@@ -12,7 +12,8 @@ import { go, to } from "../route";
 import { number, t, told } from "../words";
 
 const BINS = 60;
-const LISTED = 50;
+const LISTED = 20;
+const MOST_LISTED = 1_000;
 
 interface Point {
   ordinal: number;
@@ -110,7 +111,7 @@ function Filters(props: {
     >
       <fieldset class="sets">
         <legend>{t("set")}</legend>
-        {BY_CODE.map((set, code) => (
+        {SETS.map((set) => [set, BY_CODE.indexOf(set)] as const).map(([set, code]) => (
           <label>
             <input
               type="checkbox"
@@ -149,11 +150,12 @@ function Filters(props: {
 function Chosen(props: { map: DataMap; passes: Uint8Array; box: Window | null; base: string; dataset: string }) {
   const { map, passes, box, base } = props;
   const [points, setPoints] = useState<Point[] | null>(null);
+  const [most, setMost] = useState(LISTED);
   const [problem, setProblem] = useState<Problem | null>(null);
   useEffect(() => {
     let left = false;
     const timer = setTimeout(() => {
-      const ordinals = mostImportant(map, passes, box ?? WHOLE, LISTED).map((at) => map.ordinal[at]!);
+      const ordinals = mostImportant(map, passes, box ?? WHOLE, most).map((at) => map.ordinal[at]!);
       pointsOf(base, ordinals).then(
         (found) => left || setPoints(found),
         (error) => left || setProblem(asProblem(error)),
@@ -163,11 +165,12 @@ function Chosen(props: { map: DataMap; passes: Uint8Array; box: Window | null; b
       left = true;
       clearTimeout(timer);
     };
-  }, [map, passes, box, base]);
+  }, [map, passes, box, base, most]);
   return (
     <Shown data={points} problem={problem}>
       {(found) => (
-        <ol class="samples">
+        <>
+        <ol class="samples three">
           {found.map((point) => (
             <li key={point.ordinal}>
               <a href={to("d", props.dataset, "s", point.id)}>
@@ -178,6 +181,12 @@ function Chosen(props: { map: DataMap; passes: Uint8Array; box: Window | null; b
             </li>
           ))}
         </ol>
+        {found.length === most && most < MOST_LISTED && (
+          <button type="button" onClick={() => setMost(Math.min(MOST_LISTED, 2 * most))}>
+            {t("more")}
+          </button>
+        )}
+        </>
       )}
     </Shown>
   );

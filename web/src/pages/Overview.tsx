@@ -114,7 +114,9 @@ function WorthALook({ dataset }: { dataset: Dataset }) {
                   </span>
                   <SetTag set={item.set} />
                   <span class="number">
-                    {item.noise_probability === null ? figure(item.importance) : percent(item.noise_probability)}
+                    {item.noise_probability !== null && item.noise_probability >= 0.005
+                      ? percent(item.noise_probability)
+                      : figure(item.importance)}
                   </span>
                 </li>
               ))}

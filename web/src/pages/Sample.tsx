@@ -102,18 +102,23 @@ function Why({ sample }: { sample: Explanation }) {
 function Trajectory({ sample }: { sample: Explanation }) {
   const { trajectory } = sample;
   const x = useMemo(() => trajectory.map((_, visit) => visit + 1), [trajectory]);
-  const lines = useMemo(
+  const norms = useMemo(
+    () => [{ name: t("grad_norm"), colour: "core", values: trajectory.map((visit) => visit.grad_norm) }],
+    [trajectory],
+  );
+  const sureness = useMemo(
     () => [
-      { name: t("grad_norm"), colour: "core", values: trajectory.map((visit) => visit.grad_norm) },
+      { name: t("confidence"), colour: "accent", values: trajectory.map((visit) => visit.confidence) },
       { name: t("loss"), colour: "noise", values: trajectory.map((visit) => visit.loss) },
-      { name: t("confidence"), colour: "edge", values: trajectory.map((visit) => visit.confidence) },
     ],
     [trajectory],
   );
-  const said = trajectory.map((visit, at) => `${at + 1}: ${figure(visit.grad_norm)}`).join("; ");
+  const said = (lines: { name: string; values: number[] }[]) =>
+    lines.map((line) => `${line.name}: ${line.values.map(figure).join(", ")}`).join("; ");
   return (
     <Card title={t("trajectory")}>
-      <Lines x={x} xName={t("epoch")} lines={lines} said={said} />
+      <Lines x={x} xName={t("epoch")} lines={norms} said={said(norms)} />
+      <Lines x={x} xName={t("epoch")} lines={sureness} said={said(sureness)} />
     </Card>
   );
 }
@@ -122,7 +127,7 @@ function Others(props: { title: string; measure: string; dataset: string; rows: 
   if (props.rows.length === 0) return null;
   return (
     <Card title={props.title} wide side={<span class="quiet">{props.measure}</span>}>
-      <ol class="samples">
+      <ol class="samples three">
         {props.rows.map((row) => (
           <li>
             <a href={to("d", props.dataset, "s", row.id)}>

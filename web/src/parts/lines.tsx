@@ -10,7 +10,7 @@ export interface Line {
   colour: string;
 }
 
-const HEIGHT = 180;
+const HEIGHT = 150;
 
 export function Lines(props: { x: number[]; xName: string; lines: Line[]; said: string }) {
   const place = useRef<HTMLDivElement>(null);
@@ -33,7 +33,8 @@ export function Lines(props: { x: number[]; xName: string; lines: Line[]; said: 
             points: { show: props.x.length < 40 },
           })),
         ],
-        axes: [axis, axis],
+        // Epochs, steps and versions are whole numbers.
+        axes: [{ ...axis, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 100_000] }, axis],
       },
       [props.x, ...props.lines.map((line) => line.values)],
       element,

@@ -2,17 +2,17 @@
 
 import { useState } from "preact/hooks";
 import { figure, number, t } from "../words";
-import type { Bins } from "./choosing";
 import { BY_CODE } from "./Scatter";
 
 const HEIGHT = 110;
 
 export function Histogram(props: {
-  bins: Bins;
+  edges: number[];
+  counts: number[][];
   range: [number, number] | null;
   onRange: (range: [number, number] | null) => void;
 }) {
-  const { edges, counts } = props.bins;
+  const { edges, counts } = props;
   const [from, setFrom] = useState<number | null>(null);
   const most = Math.max(1, ...counts.map((bin) => bin.reduce((sum, one) => sum + one, 0)));
   const binAt = (event: PointerEvent) => {

@@ -50,39 +50,51 @@ export function countInside(map: DataMap, passes: Uint8Array, box: Window): numb
 
 /** Places of the passing points in a rectangle, most important first, at most so many. */
 export function mostImportant(map: DataMap, passes: Uint8Array, box: Window, most: number): number[] {
-  const inside: number[] = [];
+  let best: number[] = [];
+  let least = -Infinity;
+  const sorted = () => best.sort((a, b) => map.importance[b]! - map.importance[a]!).slice(0, most);
   const [left, right] = [box.left * STEPS, box.right * STEPS];
   const [bottom, top] = [box.bottom * STEPS, box.top * STEPS];
   for (let at = 0; at < map.count; at++) {
     const x = map.variability[at]!;
     const y = map.confidence[at]!;
-    if (x >= left && x <= right && y >= bottom && y <= top && passes[at]) inside.push(at);
+    if (x >= left && x <= right && y >= bottom && y <= top && passes[at] && map.importance[at]! > least) {
+      if (best.push(at) < 4 * most + 1_000) continue;
+      best = sorted();
+      least = map.importance[best.at(-1)!]!;
+    }
   }
-  return inside.sort((a, b) => map.importance[b]! - map.importance[a]!).slice(0, most);
+  return sorted();
 }
 
 export interface Bins {
   /** Ends of the bins, on a logarithmic scale. */
   edges: number[];
-  /** By bin, then by set. */
-  counts: number[][];
+  /** The bin of each point. */
+  of: Uint8Array;
 }
 
-export function importanceBins(map: DataMap, passes: Uint8Array, bins: number): Bins {
+const MOST_ORDERS = 1e6;
+
+export function importanceBins(map: DataMap, bins: number): Bins {
   let [least, most] = [Infinity, 0];
-  for (let at = 0; at < map.count; at++) {
-    const value = map.importance[at]!;
+  for (const value of map.importance) {
     if (value > 0 && value < least) least = value;
     if (value > most) most = value;
   }
   if (most <= 0) [least, most] = [0.1, 1];
-  least = Math.max(least, most / 1e6);
+  least = Math.max(least, most / MOST_ORDERS);
   const width = Math.log(most / least) / bins || 1;
-  const counts = Array.from({ length: bins }, () => [0, 0, 0, 0]);
+  const of = new Uint8Array(map.count);
   for (let at = 0; at < map.count; at++) {
-    if (!passes[at]) continue;
-    const bin = Math.floor(Math.log(Math.max(map.importance[at]!, least) / least) / width);
-    counts[Math.min(bins - 1, bin)]![map.set[at]!]!++;
+    of[at] = Math.min(bins - 1, Math.log(Math.max(map.importance[at]!, least) / least) / width);
   }
-  return { edges: Array.from({ length: bins + 1 }, (_, at) => least * Math.exp(width * at)), counts };
+  return { edges: Array.from({ length: bins + 1 }, (_, at) => least * Math.exp(width * at)), of };
+}
+
+/** How many passing points each bin has: by bin, then by set. */
+export function countBins(map: DataMap, passes: Uint8Array, bins: Bins): number[][] {
+  const counts = Array.from({ length: bins.edges.length - 1 }, () => [0, 0, 0, 0]);
+  for (let at = 0; at < map.count; at++) if (passes[at]) counts[bins.of[at]!]![map.set[at]!]!++;
+  return counts;
 }

@@ -25,8 +25,8 @@ export function pointRadius(count: number): number {
 /** Args: shown: 1 for points that pass the filters; the others are dimmed. */
 export function drawPoints(image: ImageData, map: DataMap, shown: Uint8Array, window: Window, colours: Rgb[]): void {
   const { width, height, data } = image;
-  const pixels = width * height;
-  const bright = new Float32Array(KINDS * pixels);
+  // Four weights a pixel, one for each set, beside each other: a point then touches one line of memory.
+  const bright = new Float32Array(KINDS * width * height);
   const radius = pointRadius(map.count);
   const xScale = width / ((window.right - window.left) * STEPS);
   const yScale = height / ((window.top - window.bottom) * STEPS);
@@ -37,28 +37,28 @@ export function drawPoints(image: ImageData, map: DataMap, shown: Uint8Array, wi
     const y = height - 1 - (((confidence[at]! - yFrom) * yScale) | 0);
     if (x < -radius || y < -radius || x >= width + radius || y >= height + radius) continue;
     const weight = shown[at] ? 1 : DIM;
-    const plane = set[at]! * pixels;
+    const kind = set[at]!;
     if (radius === 0) {
-      if (x >= 0 && y >= 0 && x < width && y < height) bright[plane + y * width + x]! += weight;
+      if (x >= 0 && y >= 0 && x < width && y < height) bright[KINDS * (y * width + x) + kind]! += weight;
       continue;
     }
     for (let dy = -radius; dy <= radius; dy++) {
       for (let dx = -radius; dx <= radius; dx++) {
         const [px, py] = [x + dx, y + dy];
         if (dx * dx + dy * dy > radius * radius + 1 || px < 0 || py < 0 || px >= width || py >= height) continue;
-        bright[plane + py * width + px]! += weight;
+        bright[KINDS * (py * width + px) + kind]! += weight;
       }
     }
   }
-  colour(data, bright, pixels, colours);
+  colour(data, bright, colours);
 }
 
 /** A pixel has the mean colour of its points, and is the more opaque the more there are. */
-function colour(data: Uint8ClampedArray, bright: Float32Array, pixels: number, colours: Rgb[]): void {
-  for (let pixel = 0; pixel < pixels; pixel++) {
+function colour(data: Uint8ClampedArray, bright: Float32Array, colours: Rgb[]): void {
+  for (let place = 0; place < bright.length; place += KINDS) {
     let [all, red, green, blue] = [0, 0, 0, 0];
     for (let kind = 0; kind < KINDS; kind++) {
-      const weight = bright[kind * pixels + pixel]!;
+      const weight = bright[place + kind]!;
       if (weight === 0) continue;
       const rgb = colours[kind]!;
       all += weight;
@@ -66,7 +66,6 @@ function colour(data: Uint8ClampedArray, bright: Float32Array, pixels: number, c
       green += weight * rgb[1];
       blue += weight * rgb[2];
     }
-    const place = 4 * pixel;
     if (all === 0) {
       data[place + 3] = 0;
       continue;

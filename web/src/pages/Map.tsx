@@ -2,7 +2,7 @@ import { useEffect, useMemo, useState } from "preact/hooks";
 import { bytes, part, type Problem, send, withQuery } from "../api";
 import { type Dataset, type Label, type SetName, SETS } from "../contract";
 import { asProblem } from "../data";
-import { ALL, countInside, type Filter, importanceBins, mostImportant, passing } from "../map/choosing";
+import { ALL, countBins, countInside, type Filter, importanceBins, mostImportant, passing } from "../map/choosing";
 import { type DataMap, readMap } from "../map/columns";
 import { Histogram } from "../map/Histogram";
 import { WHOLE, type Window } from "../map/raster";
@@ -47,9 +47,10 @@ function Drawn({ map, dataset, base }: { map: DataMap; dataset: Dataset; base: s
   const [box, setBox] = useState<Window | null>(null);
   const [problem, setProblem] = useState<Problem | null>(null);
   const passes = useMemo(() => passing(map, filter), [map, filter]);
-  const bins = useMemo(
-    () => importanceBins(map, passing(map, { ...filter, importance: null }), BINS),
-    [map, filter.label, filter.ordinals, filter.sets],
+  const bins = useMemo(() => importanceBins(map, BINS), [map]);
+  const binned = useMemo(
+    () => countBins(map, passing(map, { ...filter, importance: null }), bins),
+    [map, bins, filter.label, filter.ordinals, filter.sets],
   );
   const counts = useMemo(() => countInside(map, passes, box ?? WHOLE), [map, passes, box]);
   const change = (changed: Partial<Filter>) => setFilter((before) => ({ ...before, ...changed }));
@@ -74,7 +75,7 @@ function Drawn({ map, dataset, base }: { map: DataMap; dataset: Dataset; base: s
         {problem && <Failure problem={problem} />}
         <Scatter map={map} passes={passes} box={box} onBrush={setBox} onOpen={open} />
         <p class="quiet">{t("map_hint")}</p>
-        <Histogram bins={bins} range={filter.importance} onRange={(importance) => change({ importance })} />
+        <Histogram edges={bins.edges} counts={binned} range={filter.importance} onRange={(importance) => change({ importance })} />
       </Card>
       <Card title={t("chosen", { count: number(counts.reduce((sum, one) => sum + one, 0)) })} wide>
         <p>

@@ -1,6 +1,7 @@
 // Builds src/ into app/web/static/, which is committed: nobody needs Node to install or run the service.
 import { build, context } from "esbuild";
-import { readFile, writeFile } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { readdir, readFile, writeFile } from "node:fs/promises";
 
 const out = "../app/web/static";
 const options = {
@@ -22,6 +23,13 @@ const licences = await Promise.all(
   }),
 );
 await writeFile(`${out}/licences.txt`, licences.join(`\n${"-".repeat(78)}\n\n`));
+
+// tests/web/test_built.py compares it: what is served must be what the sources say.
+const digest = createHash("sha256");
+for (const file of ["package-lock.json", ...(await readdir("src", { recursive: true })).map((name) => `src/${name}`)].sort()) {
+  if (/\.\w+$/.test(file)) digest.update(`${file}\n`).update(await readFile(file));
+}
+await writeFile(`${out}/source.sha256`, `${digest.digest("hex")}\n`);
 
 if (process.argv.includes("--watch")) {
   await (await context(options)).watch();

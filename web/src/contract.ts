@@ -14,6 +14,12 @@ export interface DatasetBrief {
   set_version: number | null;
 }
 
+export interface DatasetDetails {
+  samples: number;
+  sets: Record<SetName, number>;
+  last_job: Pick<Job, "id" | "kind" | "state" | "progress"> | null;
+}
+
 export interface Dataset extends DatasetBrief {
   samples: number;
   splits: Record<Split, number>;

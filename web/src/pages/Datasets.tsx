@@ -1,13 +1,13 @@
 import { useState } from "preact/hooks";
 import { part, type Problem, send } from "../api";
-import type { Dataset, DatasetBrief } from "../contract";
+import type { DatasetBrief, DatasetDetails } from "../contract";
 import { asProblem, useAsked } from "../data";
 import { Card, Failure, Field, LabelName, SetBar, Shown } from "../parts";
 import { go, to } from "../route";
-import { number, t, told } from "../words";
+import { number, percent, t, told } from "../words";
 
 export function Datasets() {
-  const list = useAsked<{ items: DatasetBrief[] }>("/v1/datasets");
+  const list = useAsked<{ items: (DatasetBrief & { details: DatasetDetails | null })[] }>("/v1/datasets?details=true", 5);
   const [making, setMaking] = useState(false);
   return (
     <>
@@ -28,7 +28,7 @@ export function Datasets() {
           ) : (
             <div class="grid">
               {items.map((dataset) => (
-                <DatasetCard name={dataset.name} key={dataset.name} />
+                <DatasetCard dataset={dataset} details={dataset.details} key={dataset.name} />
               ))}
             </div>
           )
@@ -38,30 +38,31 @@ export function Datasets() {
   );
 }
 
-function DatasetCard({ name }: { name: string }) {
-  const asked = useAsked<Dataset>(`/v1/datasets/${part(name)}`);
+function DatasetCard({ dataset, details }: { dataset: DatasetBrief; details: DatasetDetails | null }) {
+  const job = details?.last_job;
   return (
     <article class="card">
       <header>
         <h2>
-          <a href={to("d", name)}>{name}</a>
+          <a href={to("d", dataset.name)}>{dataset.name}</a>
         </h2>
-        {asked.data && <span class="quiet">{told("task", asked.data.task)}</span>}
+        <span class="quiet">{told("task", dataset.task)}</span>
       </header>
-      <Shown {...asked}>
-        {(dataset) => (
-          <>
-            {dataset.description && <p>{dataset.description}</p>}
-            <p>
-              <strong class="figure">{number(dataset.samples)}</strong> {t("samples")}
-              {(dataset.labels ?? []).slice(0, 4).map((label) => (
-                <LabelName label={label} />
-              ))}
-            </p>
-            <SetBar sizes={dataset.set_version === null ? {} : dataset.sets} />
-          </>
-        )}
-      </Shown>
+      {dataset.description && <p>{dataset.description}</p>}
+      <p>
+        <strong class="figure">{details && number(details.samples)}</strong> {t("samples")}
+        {(dataset.labels ?? []).slice(0, 4).map((label) => (
+          <LabelName label={label} />
+        ))}
+      </p>
+      <SetBar sizes={details === null || dataset.set_version === null ? {} : details.sets} />
+      {job && (
+        <p class="quiet">
+          {t("last_job")}: <a href={to("jobs", job.id)}>{job.kind}</a>{" "}
+          <span class={`state ${job.state}`}>{told("state", job.state)}</span>{" "}
+          {job.state === "running" && percent(job.progress.fraction)}
+        </p>
+      )}
     </article>
   );
 }

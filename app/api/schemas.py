@@ -234,6 +234,30 @@ class SetPage(BaseModel):
     next_cursor: str | None
 
 
+class SetPlace(BaseModel):
+    set: SetValue
+    reason: str
+
+
+class SetMove(BaseModel):
+    id: str
+    from_: SetPlace = Field(alias="from")
+    to: SetPlace
+    importance: float | None = Field(description="In the newer version, else in the older one.")
+    changed: bool = Field(description="Its content is not the one that the older version saw.")
+
+
+class SetMoves(BaseModel):
+    from_: int = Field(alias="from", description="A set version.")
+    to: int
+    counts: dict[SetValue, dict[SetValue, int]] | None = Field(
+        description="How many went from which set to which, of the samples that are there now; null on all "
+        "pages but the first."
+    )
+    items: list[SetMove]
+    next_cursor: str | None
+
+
 class MemberOut(BaseModel):
     member: bool
     set: SetValue

@@ -180,14 +180,17 @@ class SetStore:
         self, dataset: Dataset, version: int, first: int, stop: int
     ) -> Iterator[tuple[int, NDArray[np.void]]]:
         """The cells of the chunks that hold ordinals `first` … `stop` − 1, none of `stop` or above: each
-        with the ordinal of its first cell. A version may have fewer cells than that, or none."""
+        with the ordinal of its first cell; zeros where the version has none."""
         keys = self._keys.dataset(dataset.uid)
         firsts = range(first - first % CELLS_A_CHUNK, stop, CELLS_A_CHUNK)
         for start in range(0, len(firsts), CHUNKS_A_CALL):
             some = firsts[start : start + CHUNKS_A_CALL]
             chunks = cast("list[bytes | None]", self._client.mget([keys.column(version, at) for at in some]))
             for at, chunk in zip(some, chunks, strict=True):
-                yield at, np.frombuffer(chunk or b"", dtype=CELL)[: stop - at]
+                cells = np.zeros(min(CELLS_A_CHUNK, stop - at), dtype=CELL)
+                held = np.frombuffer(chunk or b"", dtype=CELL)[: len(cells)]
+                cells[: len(held)] = held
+                yield at, cells
 
     def rows(self, dataset: Dataset, version: int, set_name: SetName) -> int:
         """How many rows the set has, members that are void by now included."""

@@ -11,11 +11,13 @@ from fastapi.responses import StreamingResponse
 from app.api.answers import json_answer
 from app.api.dependencies import Cursor, DatasetDep, Limit, Service, ServiceDep, Version
 from app.api.direct import DirectRoute
-from app.api.schemas import MemberOut, SetPage, SetVersions
+from app.api.schemas import MemberOut, SetMoves, SetPage, SetVersions
 from app.contracts import SetName
 from app.errors import Invalid, NotFound
 from app.services import exports
 from app.services import sets as use
+from app.services.samples import SetFilter
+from app.services.set_moves import compared, moves
 
 router = APIRouter(prefix="/v1/datasets/{dataset}/sets", tags=["sets"])
 _FILES = {kind.partition(";")[0]: {"schema": {"type": "string"}} for kind in exports.MEDIA_TYPES.values()}
@@ -33,6 +35,26 @@ def get_versions(dataset: DatasetDep, service: ServiceDep) -> SetVersions:
     """The versions that are kept, newest first."""
     items = [version.model_dump() for version in service.state.sets.versions(dataset)]
     return SetVersions.model_validate({"items": items})
+
+
+@router.get("/diff", response_model=SetMoves)
+def get_moves(
+    dataset: DatasetDep,
+    service: ServiceDep,
+    older: Annotated[
+        int | None, Query(alias="from", ge=1, description="A set version; the one before `to` when left out.")
+    ] = None,
+    newer: Annotated[
+        int | None, Query(alias="to", ge=1, description="A set version; the current one when left out.")
+    ] = None,
+    from_set: Annotated[SetFilter | None, Query(description="Only those that were there.")] = None,
+    to_set: Annotated[SetFilter | None, Query(description="Only those that are there now.")] = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Response:
+    """Who moved between two set versions, page by page; and on the first page how many in all."""
+    asked = compared(service.state, dataset, older, newer, from_set, to_set)
+    return json_answer(moves(service.state, dataset, asked, limit, cursor))
 
 
 @router.get("/{set_name}", response_model=SetPage)

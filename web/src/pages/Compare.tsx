@@ -1,10 +1,11 @@
-import type { Dataset, Job, Page } from "../contract";
+import type { Dataset, Job, Page, SetVersion } from "../contract";
 import { useAsked } from "../data";
 import { part } from "../api";
 import { Card, Shown } from "../parts";
 import { to } from "../route";
 import { figure, number, t } from "../words";
 import { JobRows } from "./Jobs";
+import { MovesCard } from "./Moves";
 
 interface Interval {
   mean: number;
@@ -21,6 +22,8 @@ interface Compared {
 
 export function Compare({ dataset }: { dataset: Dataset }) {
   const jobs = useAsked<Page<Job>>(`/v1/jobs?dataset=${part(dataset.name)}&limit=200`);
+  const scored = dataset.set_version !== null;
+  const versions = useAsked<{ items: SetVersion[] }>(scored ? `/v1/datasets/${part(dataset.name)}/sets` : null);
   return (
     <Shown {...jobs}>
       {({ items }) => {
@@ -29,6 +32,9 @@ export function Compare({ dataset }: { dataset: Dataset }) {
         return (
           <div class="grid">
             {newest && <Verdict job={newest} />}
+            {versions.data && versions.data.items.length > 1 && (
+              <MovesCard dataset={dataset} versions={versions.data.items} />
+            )}
             <Card title={t("kind_compare")} wide side={<a href={to("d", dataset.name, "start", "compare")}>{t("start_job")}</a>}>
               <JobRows jobs={compared} />
             </Card>

@@ -53,6 +53,10 @@ install: $(VENV)/.test ## Everything for development into .venv
 demo: $(VENV)/.demo ## A real scoring job on 2,500 clothing reviews, start to finish
 	@$(BIN)/python -m demo.run $(if $(filter-out 0,$(SERVE)),--serve)
 
+.PHONY: web
+web: ## Builds the dashboard's files from web/ (needs Node.js; the built ones are committed)
+	cd web && npm ci --no-audit --no-fund && npm run check && npm run build
+
 .PHONY: test
 test: $(VENV)/.test ## All tests (JOBS=1: one after the other)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder

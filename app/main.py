@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import anyio
 from anyio import to_thread
 from fastapi import Depends, FastAPI
+from starlette.staticfiles import StaticFiles
 
 from app.api.admission import Admission, threads_needed
 from app.api.application import Api
@@ -53,6 +54,7 @@ from app.store.key_rates import KeyRates
 from app.store.state import open_state
 from app.store.unfinished import finish_all_writes
 from app.tracing import start_tracing, stop_tracing
+from app.web import pages
 
 SWEEP_SECONDS = 30.0
 WEBHOOK_SECONDS = 1.0
@@ -114,6 +116,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     ):
         app.include_router(routes.router, dependencies=[Depends(documented_key)], responses=KEY_PROBLEMS)
     app.include_router(health.router)
+    app.include_router(pages.router)
+    app.mount("/ui", StaticFiles(directory=pages.STATIC))
     return app
 
 

@@ -19,17 +19,26 @@ _OF_EVERY_ANSWER: Headers = (
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
-    # Reports are pages with styles of their own; they and everything else load nothing, from nowhere.
-    (
-        b"content-security-policy",
-        b"default-src 'none'; style-src 'unsafe-inline'; "
-        b"frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
-    ),
 )
-_UNSTORED: Headers = (*_OF_EVERY_ANSWER, (b"cache-control", b"no-store"))
-_UNCHECKED: Headers = (*_OF_EVERY_ANSWER, (b"cache-control", b"no-cache"))
+_ALONE = b"frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+# Reports are pages with styles of their own; they and everything else load nothing, from nowhere.
+_CLOSED: Headers = (
+    *_OF_EVERY_ANSWER,
+    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; " + _ALONE),
+)
+_OWN_FILES = b"script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+_UNSTORED: Headers = (*_CLOSED, (b"cache-control", b"no-store"))
+_UNCHECKED: Headers = (*_CLOSED, (b"cache-control", b"no-cache"))
+_DASHBOARD: Headers = (
+    *_OF_EVERY_ANSWER,
+    (b"content-security-policy", b"default-src 'none'; " + _OWN_FILES + _ALONE),
+    # A new version of the service brings new files: they are asked for each time, and answered 304.
+    (b"cache-control", b"no-cache"),
+)
 
 
 def headers_of(path: str) -> Headers:
     """For browsers and proxies: what may be kept, embedded, loaded. No CORS: pages of others read nothing."""
-    return _UNSTORED if path.startswith("/v1") else _UNCHECKED
+    if path.startswith("/v1"):
+        return _UNSTORED
+    return _DASHBOARD if path == "/" or path.startswith("/ui/") else _UNCHECKED

@@ -1,0 +1,1 @@
+"""The dashboard: built files, served by the API itself."""

@@ -30,9 +30,9 @@ def test_from_a_file_to_a_reviewed_label(service: Service, page: Page, csv: Path
     page.get_by_role("button", name="Create").click()
 
     page.locator("input[type=file]").set_input_files(csv)
-    expect(page.get_by_label("text", exact=True)).to_have_value("review")
-    expect(page.get_by_label("label", exact=True)).to_have_value("sentiment")
-    expect(page.get_by_label("id", exact=True)).to_have_value("")
+    expect(page.get_by_role("combobox", name="text", exact=True)).to_have_value("review")
+    expect(page.get_by_role("combobox", name="label", exact=True)).to_have_value("sentiment")
+    expect(page.get_by_role("combobox", name="id", exact=True)).to_have_value("")
     expect(page.get_by_role("cell", name="lovely soft dress, number 0")).to_be_visible()
     page.get_by_role("button", name="Send reviews.csv").click()
     expect(page.get_by_text("61 rows received: 60 new, 0 changed, 0 unchanged, 1 rejected.")).to_be_visible()

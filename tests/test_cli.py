@@ -425,6 +425,22 @@ class TestProblems:
         assert "torch" not in maps.read_text()
 
 
+class TestAudit:
+    def test_export(self, service: Service, tmp_path: Path) -> None:
+        service.submitted("audited")
+        file = tmp_path / "audit.ndjson"
+        code, _, errors = service.cli("audit", "export", "--dataset", "audited", "--output", str(file))
+        assert (code, "entries" in errors) == (0, True)
+        entries = [json.loads(line) for line in file.read_text().splitlines()]
+        assert {"dataset.write", "samples.write"} <= {one["action"] for one in entries}
+        code, output, _ = service.cli("audit", "export", "--action", "nothing.*")
+        assert (code, output) == (0, "")
+
+    def test_a_time_that_is_none(self, service: Service) -> None:
+        code, _, errors = service.cli("audit", "export", "--since", "yesterday")
+        assert (code, "invalid_request" in errors) == (1, True)
+
+
 class TestJobs:
     def test_watch_follows_a_job_to_its_success(self, service: Service) -> None:
         service.submitted("succeeds")

@@ -19,6 +19,11 @@ WAIT_SECONDS = 0.025
 SPARE_THREADS = 8
 """For health, for the queue and for housekeeping, which nothing here holds up."""
 TELL_SECONDS = 5.0
+LAG_SECONDS = 0.05
+"""An event loop that comes so late to what is due has too much to do: even its refusals are late then."""
+LEAST_SHARE = 0.25
+_ADAPTED = (Work.LOOKUPS, Work.BATCHES, Work.ORDINARY)
+"""Those whose work is mostly the loop's own, or keeps the interpreter from it."""
 log = get_logger(__name__)
 
 
@@ -60,6 +65,8 @@ class Admission:
         }
         rows = f"{self.gates[Work.ROWS].places} requests with rows are under way"
         self._refusals[Work.ROWS] = Refusal(429, "too_many_writers", rows)
+        self._all_places = {work: self.gates[work].places for work in _ADAPTED}
+        self._share = 1.0
         self._refused = 0
         self._tell_at = 0.0
 
@@ -78,6 +85,17 @@ class Admission:
             await self._app(scope, receive, send)
         finally:
             gate.leave(dataset)
+
+    def feel(self, lag: float) -> None:
+        """Fewer places while the loop lags (s), all again by and by; to be called several times a second."""
+        if lag > LAG_SECONDS:
+            self._share = max(LEAST_SHARE, 0.7 * self._share)
+        elif self._share < 1.0:
+            self._share = min(1.0, self._share + 0.05)
+        else:
+            return
+        for work, places in self._all_places.items():
+            self.gates[work].places = max(1, round(places * self._share))
 
     def _note(self, work: Work) -> None:
         """One line for many: a line for each would cost more than the refusals."""

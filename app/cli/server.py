@@ -53,7 +53,11 @@ def run_api(host: str, port: int, fd: int | None) -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
     get_logger("gradsift.api").info("listening", address=address_of(host, listener))
     server = DrainingServer(
-        config, stopping, drain_seconds=settings.drain_seconds, last_seconds=settings.shutdown_seconds
+        config,
+        stopping,
+        app.state.admission,
+        drain_seconds=settings.drain_seconds,
+        last_seconds=settings.shutdown_seconds,
     )
     server.run(sockets=[listener])
 

@@ -235,3 +235,17 @@ def test_a_refusal_is_a_problem_as_any_other(serve: Callable[..., Api]) -> None:
     assert response.headers["Retry-After"] == "1"
     gate.leave("other")
     assert api.http.get("/v1/datasets").status_code == 200
+
+
+def test_a_loop_that_lags_has_fewer_places_for_a_while() -> None:
+    async def nothing(_scope: Any, _receive: Any, _send: Any) -> None: ...
+
+    admission = Admission(nothing, Settings())
+    gates = admission.gates
+    for _ in range(20):
+        admission.feel(0.2)
+    assert [gates[work].places for work in (Work.LOOKUPS, Work.BATCHES, Work.ORDINARY)] == [16, 2, 4]
+    assert gates[Work.ROWS].places == 8
+    for _ in range(20):
+        admission.feel(0.001)
+    assert [gates[work].places for work in (Work.LOOKUPS, Work.BATCHES, Work.ORDINARY)] == [64, 8, 16]

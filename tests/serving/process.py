@@ -17,7 +17,7 @@ import httpx
 
 from app.settings import Settings
 
-START_SECONDS = 40.0
+START_SECONDS = 70.0
 
 
 class Serve:

@@ -18,7 +18,7 @@ from app.store.state import State
 from tests.playing import Player
 from tests.serving.process import Serve, read_answer
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(120)
 Started = Callable[..., Serve]
 
 

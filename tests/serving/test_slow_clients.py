@@ -13,7 +13,7 @@ import pytest
 from tests.playing import Player
 from tests.serving.process import Serve, read_answer
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(120)
 Started = Callable[..., Serve]
 HEAD = b"POST /v1/datasets/d/samples HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\n"
 

@@ -10,13 +10,15 @@ from typing import cast
 
 import uvicorn
 
+from app.api.admission import Admission
 from app.api.refusals import Refusal
 from app.api.serving.protocol import Connection
 from app.api.stopping import DETAIL, Stopping
 from app.logs import get_logger
 
 _TICK_SECONDS = 0.05
-_TICKS_A_ROUND = 10  # of uvicorn, which are 0.1 s
+_UVICORN_TICK = 0.1
+_TICKS_A_ROUND = 10
 _ROWS_SHARE = 0.7
 """Of the time for the last requests rows may come in for so long; the rest is for storing and telling."""
 _LAST_WORD_SECONDS = 0.5
@@ -35,9 +37,17 @@ class DrainingServer(uvicorn.Server):
     """
 
     def __init__(
-        self, config: uvicorn.Config, stopping: Stopping, *, drain_seconds: float, last_seconds: float
+        self,
+        config: uvicorn.Config,
+        stopping: Stopping,
+        admission: Admission,
+        *,
+        drain_seconds: float,
+        last_seconds: float,
     ) -> None:
         super().__init__(config)
+        self._admission = admission
+        self._tick_due = 0.0
         self._stopping = stopping
         self._drain_seconds = drain_seconds
         self._last_seconds = last_seconds
@@ -47,6 +57,8 @@ class DrainingServer(uvicorn.Server):
         return cast("list[Connection]", list(self.server_state.connections))
 
     async def on_tick(self, counter: int) -> bool:
+        now, due, self._tick_due = time.monotonic(), self._tick_due, time.monotonic() + _UVICORN_TICK
+        self._admission.feel(now - due if counter else 0.0)
         if counter % _TICKS_A_ROUND == 0:
             self._hurry_all()
         return await super().on_tick(counter)

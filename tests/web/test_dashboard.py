@@ -39,7 +39,7 @@ def test_from_a_file_to_a_reviewed_label(service: Service, page: Page, csv: Path
     expect(page.get_by_role("row", name=re.compile("61 .*"))).to_be_visible()
 
     page.get_by_role("link", name="Start a job").click()
-    page.get_by_role("textbox", name="Model").fill("tiny")
+    page.get_by_role("textbox", name="Model", exact=True).fill("tiny")
     page.get_by_role("textbox", name=re.compile("^num_train_epochs")).fill("2")
     page.get_by_role("textbox", name=re.compile("^max_length")).fill("16")
     expect(page.get_by_text("Estimated time")).to_be_visible()

@@ -52,10 +52,8 @@ def test_it_fails_with_its_reason_and_others_go_on_meanwhile(slow_leases: Servic
         )
     poison = service.score("poison", num_train_epochs=500, max_length=16)
     kill_as_it_runs(service, poison, 1)
-    others = [service.score("other", num_train_epochs=1, max_length=16) for _ in range(2)]
-    for other in others:
-        assert service.wait(other)["state"] == "succeeded"
-    assert service.job(poison)["attempt"] < 3, "it came before those that wait"
+    other = service.score("other", num_train_epochs=1, max_length=16)
+    assert service.wait(other)["state"] == "succeeded", "the older job has had its turn"
     kill_as_it_runs(service, poison, 2)
     kill_as_it_runs(service, poison, 3)
     job = service.wait(poison, seconds=20)

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import Unsafe
 
+KindName = Literal["score", "grow", "train", "compare", "import", "clean", "split", "label"]
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 RATE_PATTERN = r"^[1-9][0-9]{0,6}/(second|minute|hour|day)$"
 
@@ -88,6 +89,9 @@ class Settings(BaseSettings):
     # Whether a worker without a GPU compiles the small kernels that make its scores cheap.
     cpu_kernels: bool = True
 
+    # Which kinds of job this worker takes; all when empty.
+    worker_kinds: Annotated[tuple[KindName, ...], NoDecode] = ()
+
     # What an hour of a worker costs, for estimates.
     cost_per_hour: float | None = Field(default=None, ge=0)
     cost_currency: str = Field(default="USD", min_length=1, max_length=16)
@@ -122,7 +126,9 @@ class Settings(BaseSettings):
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
 
-    @field_validator("api_keys", "allowed_models", "import_urls", "webhook_hosts", mode="before")
+    @field_validator(
+        *("api_keys", "allowed_models", "import_urls", "webhook_hosts", "worker_kinds"), mode="before"
+    )
     @classmethod
     def _split_commas(cls, value: object) -> object:
         if isinstance(value, str):

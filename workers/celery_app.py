@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from importlib import import_module
 from typing import Any
 
+from billiard.exceptions import WorkerLostError
 from celery.signals import (
     setup_logging,
+    task_failure,
     worker_before_create_process,
     worker_process_init,
     worker_ready,
@@ -81,6 +84,15 @@ def _ready(**_: Any) -> None:
     presence.start()
     FiguresThread(state.worker_figures, name_this_worker(), "main").start()
     _present.append(presence)
+
+
+@task_failure.connect  # type: ignore[untyped-decorator]
+def _child_died(exception: BaseException | None = None, **_: Any) -> None:
+    """In the parent: a child that the kernel killed, or that broke off, cannot say so itself."""
+    if not isinstance(exception, WorkerLostError):
+        return
+    for presence in _present:
+        presence.note_death(re.sub(r" Job: \d+\.$", "", str(exception)))
 
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]

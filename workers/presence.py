@@ -70,5 +70,14 @@ class WorkerPresence(Presence):
         except (*TRANSIENT, REFUSED) as error:
             log.warning("redis does not answer: the job's lease will run out instead", error=str(error))
 
+    def note_death(self, reason: str) -> None:
+        """The child that ran a job is dead: the job need not wait for its lease to run out."""
+        try:
+            job_id = self._jobs.note_death(self._name, reason)
+        except (*TRANSIENT, REFUSED) as error:
+            log.warning("redis does not answer: the job's lease will run out instead", error=str(error))
+        else:
+            log.error("the process that ran a job died", job_id=job_id, reason=reason)
+
     def _go(self) -> None:
         self._jobs.leave(self._name)

@@ -72,9 +72,11 @@ def _claim(state: State, settings: Settings, worker: str) -> Claim | None:
     that it remembers, and it remembers this one.
     """
     call = secrets.token_hex(8)
-    if state.jobs.claim(worker, settings.lease_seconds, call) is None:
-        return None
-    return state.durably(lambda: state.jobs.claim(worker, settings.lease_seconds, call))
+
+    def take() -> Claim | None:
+        return state.jobs.claim(worker, settings.lease_seconds, call, settings.worker_kinds)
+
+    return None if take() is None else state.durably(take)
 
 
 def run_traced(state: State, settings: Settings, claim: Claim) -> bool:

@@ -7,7 +7,7 @@ import json
 import math
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, cast
 
 import redis
@@ -24,6 +24,9 @@ from app.store.tally import CREATED
 from app.store.webhooks import WebhookStore
 
 IDEMPOTENCY_SECONDS = 24 * 3600
+BEHIND_SECONDS = 10.0
+LONGEST_BEHIND_SECONDS = 600.0
+"""How long a job stands behind those of other datasets after its worker's first death, and at most."""
 Word = Literal["ok", "cancel", "drain"]
 
 
@@ -127,7 +130,9 @@ class JobStore(JobRecords):
         return JobState(cast("bytes", before).decode())
 
     # -- for workers -----------------------------------------------------------------------------------
-    def claim(self, worker: str, lease_seconds: float, call: str | None = None) -> Claim | None:
+    def claim(
+        self, worker: str, lease_seconds: float, call: str | None = None, kinds: Collection[str] = ()
+    ) -> Claim | None:
         """A queued job whose dataset is free, now leased to this worker; None if there is none.
 
         The oldest of the dataset that was given a worker the longest ago.
@@ -135,6 +140,7 @@ class JobStore(JobRecords):
         Args:
             call: a name of this claim: claiming again under it gives the same job while it runs. A new one
                 when left out.
+            kinds: that the worker takes; none: all. A dataset whose oldest job is of another kind waits.
         """
         keys = self._keys
         answer = self._scripts.run(
@@ -147,6 +153,7 @@ class JobStore(JobRecords):
                 now().isoformat(),
                 call or secrets.token_hex(8),
                 Progress().model_dump_json(),
+                *kinds,
             ],
         )
         if answer is None:
@@ -268,9 +275,16 @@ class JobStore(JobRecords):
                 error.model_dump_json(),
                 int(lease_seconds * 1000),
                 longest_gap_seconds * 1000,
+                int(BEHIND_SECONDS * 1000),
+                int(LONGEST_BEHIND_SECONDS * 1000),
             ],
         )
         return [raw.decode() for raw in cast("list[bytes]", reaped)]
+
+    def note_death(self, worker: str, reason: str) -> str | None:
+        """The process that ran this worker's job is dead: the job is taken back at once. Answers its id."""
+        answer = self._scripts.run("job_died", [self._keys.leases], [self._keys.record(""), worker, reason])
+        return None if answer is None else cast("bytes", answer).decode()
 
     def hints(self) -> int:
         """How many unread messages tell the workers to look into the queue."""

@@ -81,7 +81,8 @@ class JobKeys:
         return f"{self.prefix}:{{jobs}}"
 
     def record(self, job_id: str) -> str:
-        """Hash: one job (JSON fields; `token`, `uid`, `crashes`, `cancel`, `turn`, `ran_ms` beside them)."""
+        """Hash: one job (JSON fields; `token`, `uid`, `crashes`, `cancel`, `turn`, `behind_ms`, `death`,
+        `ran_ms` beside them)."""
         return f"{self.base}:job:{job_id}"
 
     def idempotency(self, key_digest: str) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import get_args
 
 import pytest
+from pydantic import ValidationError
 
 from app.contracts import Claim, JobKind, JobState, Progress
 from app.errors import Busy, Conflict, NotFound, StaleWorker
+from app.settings import KindName, Settings
 from app.store.jobs import JobStore, new_job_id
 from app.store.state import State
 from tests.playing import Player
@@ -144,6 +147,77 @@ def test_a_job_that_goes_back_keeps_its_turn(jobs: JobStore, player: Player) -> 
     claim = claimed(jobs)
     jobs.end(claim, JobState.QUEUED, progress=PROGRESS)
     assert claimed(jobs).job.id == claim.job.id, "its worker was stopped, it was not its fault"
+
+
+def test_a_job_whose_worker_died_does_not_hold_up_the_others(
+    jobs: JobStore, player: Player, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a1, b1, c1, a2, b2 = queue(player, "a", "b", "c", "a", "b")
+    assert claimed(jobs, SHORT).job.id == a1
+    reap(jobs)
+    order = []
+    for _ in range(4):
+        claim = claimed(jobs)
+        order.append(claim.job.id)
+        jobs.end(claim, JobState.SUCCEEDED, progress=PROGRESS)
+    assert order == [b1, c1, b2, a1], "then it runs: nothing else waits but its own dataset's next job"
+    assert claimed(jobs).job.id == a2
+
+
+def test_it_stands_behind_for_longer_each_time(
+    jobs: JobStore, player: Player, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job_id,) = queue(player, "a")
+    waits = []
+    for _ in range(4):
+        claimed(jobs, SHORT)
+        reap(jobs, max_crashes=9)
+        behind = float(state.client.hget(state.keys.jobs.record(job_id), "behind_ms") or 0)
+        waits.append(behind / 1000 - time.time())
+    assert waits == pytest.approx([10, 20, 40, 80], abs=5)
+    monkeypatch.setattr("app.store.jobs.BEHIND_SECONDS", 0.0)
+    claimed(jobs, SHORT)
+    reap(jobs, max_crashes=9)
+    (other,) = queue(player, "b")
+    assert claimed(jobs).job.id == other, "it has had its turn"
+    assert claimed(jobs).job.id == job_id
+
+
+def test_what_is_known_of_a_death_is_told(jobs: JobStore, player: Player) -> None:
+    job_id, other = queue(player, "a", "b")
+    died, alive = claimed(jobs), jobs.claim("someone else", 30)
+    assert alive is not None
+    jobs.renew(died, 30, PROGRESS)
+    assert jobs.note_death("w", "Worker exited prematurely: signal 9 (SIGKILL)") == job_id
+    assert jobs.note_death("nobody", "?") is None
+    assert jobs.reap(1) == [job_id], "at once, though the lease was long"
+    failed = jobs.get(job_id)
+    assert failed.error is not None
+    assert failed.error.code == "worker_lost"
+    assert 'in phase "training": Worker exited prematurely: signal 9' in failed.error.detail
+    assert jobs.get(other).state is JobState.RUNNING
+
+
+def test_a_worker_may_take_some_kinds_only(jobs: JobStore, player: Player, state: State) -> None:
+    def send(name: str, kind: JobKind) -> str:
+        return jobs.create(state.datasets.get(name), kind, "", {})[0].id
+
+    score, clean, split = send("a", JobKind.SCORE), send("b", JobKind.CLEAN), send("a", JobKind.SPLIT)
+    assert [kind.value for kind in JobKind] == list(get_args(KindName))
+    short = Settings(worker_kinds="clean, split").worker_kinds
+    assert short == ("clean", "split")
+    with pytest.raises(ValidationError, match="worker_kinds"):
+        Settings(worker_kinds="clean,cook")
+    claim = jobs.claim("short", 30, kinds=short)
+    assert claim is not None
+    assert claim.job.id == clean
+    assert jobs.claim("short", 30, kinds=short) is None, "the split job comes after its dataset's score job"
+    first = claimed(jobs)
+    assert first.job.id == score
+    jobs.end(first, JobState.SUCCEEDED, progress=PROGRESS)
+    claim = jobs.claim("short", 30, kinds=short)
+    assert claim is not None
+    assert claim.job.id == split
 
 
 def test_who_was_served_may_be_forgotten(jobs: JobStore, player: Player, state: State) -> None:

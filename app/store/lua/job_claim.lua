@@ -2,9 +2,11 @@
 -- above the last one given out and never below the clock. A call that is sent again, because its answer was lost with
 -- the connection, gets the job that it was given before.
 -- Fair between datasets: of each the oldest job; of these the one whose dataset was given a worker the longest ago, or
--- never, as far as is known. A job that went back to the queue keeps the turn that it had.
+-- never, as far as is known. A job that went back to the queue keeps the turn that it had. Jobs whose worker has just
+-- died come only where there is no other.
 -- KEYS: queue, leases, busy, token, served, tally.
--- ARGV: record prefix, lease ms, worker, now (RFC 3339), name of this call, the progress of a job that begins.
+-- ARGV: record prefix, lease ms, worker, now (RFC 3339), name of this call, the progress of a job that begins, then
+-- the kinds of job that the worker takes (none: all).
 local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]
 for _, id in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
@@ -17,17 +19,26 @@ local function is_free(uid)
   return not holder or redis.call('HGET', ARGV[1] .. holder, 'state') ~= 'running'
 end
 
+local kinds = {}
+for place = 7, #ARGV do kinds[ARGV[place]] = true end
+local function is_taken(kind)
+  return #ARGV < 7 or kinds[kind]
+end
+
 local seen, best = {}, nil
 for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
-  local held = redis.call('HMGET', ARGV[1] .. id, 'uid', 'turn')
+  local held = redis.call('HMGET', ARGV[1] .. id, 'uid', 'turn', 'behind_ms', 'kind')
   local uid = held[1]
   if not uid then
     redis.call('ZREM', KEYS[1], id)
   elseif not seen[uid] then
     seen[uid] = true
-    if is_free(uid) then
+    if is_taken(held[4]) and is_free(uid) then
       local turn = tonumber(held[2] or redis.call('ZSCORE', KEYS[5], uid) or '0')
-      if not best or turn < best.turn then best = {id = id, uid = uid, turn = turn} end
+      local behind = tonumber(held[3] or '0') * 1000 > now_us
+      if not best or (best.behind and not behind) or (best.behind == behind and turn < best.turn) then
+        best = {id = id, uid = uid, turn = turn, behind = behind}
+      end
     end
   end
 end

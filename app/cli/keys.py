@@ -41,6 +41,7 @@ def create(
     Example: gradsift keys create ranking --scope read --scope jobs --dataset 'reviews*' --rate 100/second
     """
     from app.services.api_keys import create_key
+    from app.services.audit import audit_deed
 
     with opened_state(data_dir, new=True) as state:
         stored, key = create_key(
@@ -53,6 +54,7 @@ def create(
             queued_jobs=queued_jobs,
             expires_days=expires_days,
         )
+        audit_deed(state, "keys.create", subject=stored.id)
     note(f"key {stored.id}; it is not shown again:")
     print(key)
 
@@ -84,9 +86,11 @@ def revoke(
     Example: gradsift keys revoke 4kq0x7ab
     """
     from app.services.api_keys import revoke_key
+    from app.services.audit import audit_deed
 
     with opened_state(data_dir) as state:
         revoked = revoke_key(state, key_id)
+        audit_deed(state, "keys.revoke", subject=revoked.id)
     print(f"{revoked.id} ({revoked.name}) is revoked")
 
 

@@ -21,8 +21,9 @@ class Outcome(StrEnum):
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """at: RFC 3339. client: address. sample: id in the path. state: of a job that ended. ms: how long it
-    took. left_out: refusals before this one that came too fast to be entered one by one.
+    """at: RFC 3339. client: address. subject: the key that was made or revoked. sample: id in the path.
+    state: of a job that ended. ms: how long it took. left_out: refusals before this one that came too fast
+    to be entered one by one.
 
     Texts that clients choose (ids, names) are cut at 200 characters.
     """
@@ -43,6 +44,7 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     status: int = 0
     code: str = ""
     counts: dict[str, int] = {}
+    subject: str = ""
     ms: float = 0.0
     left_out: int = 0
 

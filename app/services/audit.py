@@ -76,9 +76,9 @@ def look_after_audit(state: State, settings: Settings) -> None:
     state.audit.sealing.look_after(timedelta(days=settings.audit_days))
 
 
-def audit_deed(state: State, action: str, *, dataset: str = "", **counts: int) -> None:
+def audit_deed(state: State, action: str, *, subject: str = "", **counts: int) -> None:
     """Enters what somebody did at the command line, and writes it to a file at once."""
-    state.audit.log.deed(action, dataset=dataset, **counts)
+    state.audit.log.deed(action, subject=subject, **counts)
     seal_audit(state)
 
 

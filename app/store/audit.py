@@ -62,7 +62,7 @@ class AuditLog:
             )
         )
 
-    def deed(self, action: str, *, dataset: str = "", **counts: int) -> None:
+    def deed(self, action: str, *, subject: str = "", **counts: int) -> None:
         """What somebody did to the state at the command line."""
         entry = AuditEntry(
             id=new_entry_id(),
@@ -71,7 +71,7 @@ class AuditLog:
             outcome=Outcome.DONE,
             key_id="cli",
             key_name=_user(),
-            dataset=dataset,
+            subject=subject,
             counts=counts,
         )
         self.append(entry)

@@ -75,6 +75,9 @@ def test_beside_a_running_service_on_a_server_of_its_own(
     assert code == 0, errors
     assert api.http.get("/v1/datasets", headers=bearer(output.strip())).status_code == 200
     assert set(state.api_keys.held()) == {output[3:11]}
+    log = api.http.get("/v1/audit?action=keys.create", headers=bearer("key-of-the-settings")).text
+    (entered,) = [json.loads(line) for line in log.splitlines()]
+    assert (entered["key_id"], entered["subject"]) == ("cli", output[3:11])
 
 
 @pytest.mark.parametrize(

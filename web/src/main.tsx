@@ -1,6 +1,7 @@
 import { render } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { hasKey, keepKey, onKeyWanted } from "./api";
+import { type Access, AccessContext } from "./access";
+import { get, hasKey, keepKey, onKeyWanted } from "./api";
 import { Card, Field } from "./parts";
 import { DatasetPage } from "./pages/DatasetPage";
 import { Datasets } from "./pages/Datasets";
@@ -15,6 +16,10 @@ function App() {
   const [visit, setVisit] = useState(0);
   useEffect(() => onKeyWanted(() => setWanted(true)), []);
   useEffect(() => scrollTo(0, 0), [path.join("/")]);
+  const [access, setAccess] = useState<Access | null>(null);
+  useEffect(() => {
+    get<Access>("/v1/access").then(setAccess, () => setAccess(null));  // whatever is asked next says why
+  }, [visit]);
   const use = (key: string) => {
     keepKey(key);
     setWanted(false);
@@ -38,6 +43,7 @@ function App() {
           </a>
         </nav>
         <span class="spread" />
+        {hasKey() && access?.name && <span class="quiet">{access.name}</span>}
         {hasKey() && (
           <button type="button" class="link" onClick={() => use("")}>
             {t("key_forget")}
@@ -48,7 +54,9 @@ function App() {
         </button>
       </header>
       <main id="content" tabIndex={-1}>
-        {wanted ? <KeyWanted onKey={use} /> : <Content key={visit} path={path} />}
+        <AccessContext.Provider value={access}>
+          {wanted ? <KeyWanted onKey={use} /> : <Content key={visit} path={path} />}
+        </AccessContext.Provider>
       </main>
     </>
   );

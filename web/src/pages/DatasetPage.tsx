@@ -1,3 +1,4 @@
+import { useMay } from "../access";
 import { part } from "../api";
 import type { Dataset } from "../contract";
 import { useAsked } from "../data";
@@ -26,6 +27,7 @@ const TABS: [string, Word][] = [
 export function DatasetPage({ name, path }: { name: string; path: string[] }) {
   const asked = useAsked<Dataset>(`/v1/datasets/${part(name)}`);
   const [tab = "", further] = path;
+  const closed = { start: !useMay("jobs"), add: !useMay("write") } as Record<string, boolean>;
   return (
     <Shown {...asked}>
       {(dataset) => (
@@ -40,7 +42,7 @@ export function DatasetPage({ name, path }: { name: string; path: string[] }) {
             </div>
           </div>
           <nav class="tabs" aria-label={dataset.name}>
-            {TABS.map(([at, word]) => (
+            {TABS.filter(([at]) => !closed[at]).map(([at, word]) => (
               <a
                 class={at === tab ? "here" : ""}
                 aria-current={at === tab ? "page" : undefined}

@@ -1,4 +1,5 @@
 import { useState } from "preact/hooks";
+import { useMay } from "../access";
 import { part, type Problem, send } from "../api";
 import type { DatasetBrief, DatasetDetails } from "../contract";
 import { asProblem, useAsked } from "../data";
@@ -8,6 +9,7 @@ import { number, percent, t, told } from "../words";
 
 export function Datasets() {
   const list = useAsked<{ items: (DatasetBrief & { details: DatasetDetails | null })[] }>("/v1/datasets?details=true", 5);
+  const mayWrite = useMay("write");
   const [making, setMaking] = useState(false);
   return (
     <>
@@ -16,9 +18,11 @@ export function Datasets() {
           <h1>{t("datasets")}</h1>
           <p class="quiet">{t("datasets_lead")}</p>
         </div>
-        <button type="button" class="main" onClick={() => setMaking(true)}>
-          {t("new_dataset")}
-        </button>
+        {mayWrite && (
+          <button type="button" class="main" onClick={() => setMaking(true)}>
+            {t("new_dataset")}
+          </button>
+        )}
       </div>
       {making && <NewDataset onClose={() => setMaking(false)} />}
       <Shown {...list}>

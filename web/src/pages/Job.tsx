@@ -1,4 +1,5 @@
 import { useEffect, useMemo, useState } from "preact/hooks";
+import { useMay } from "../access";
 import { download, events, part, type Problem, send } from "../api";
 import type { Job as JobData } from "../contract";
 import { asProblem, useAsked } from "../data";
@@ -69,6 +70,7 @@ export function Job({ id }: { id: string }) {
 }
 
 function Head({ job, onProblem }: { job: JobData; onProblem: (problem: Problem) => void }) {
+  const mayCancel = useMay("jobs");
   const cancel = () => send("POST", `/v1/jobs/${part(job.id)}/cancel`).catch((error) => onProblem(asProblem(error)));
   const report = () =>
     download(`/v1/jobs/${part(job.id)}/report.html`, `${job.dataset}-${job.kind}-report.html`).catch((error) =>
@@ -92,7 +94,7 @@ function Head({ job, onProblem }: { job: JobData; onProblem: (problem: Problem) 
             {t("download_report")}
           </button>
         )}
-        {!ENDED.includes(job.state) && (
+        {mayCancel && !ENDED.includes(job.state) && (
           <button type="button" class="danger" onClick={cancel}>
             {t("cancel_job")}
           </button>

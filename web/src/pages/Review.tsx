@@ -1,19 +1,28 @@
 // The review queue: one sample at a time, one key each.
 
 import { useCallback, useEffect, useState } from "preact/hooks";
+import { useMay } from "../access";
 import { part, type Problem } from "../api";
 import type { Dataset, QueueItem, Verdict } from "../contract";
 import { asProblem, useAsked } from "../data";
 import { Card, Failure, LabelName, SampleText, SetTag, Shown } from "../parts";
 import { to } from "../route";
 import { figure, percent, t, told } from "../words";
+import { ReviewFiles } from "./ReviewFiles";
 import { type Judged, judge, takeBack, VerdictButtons } from "./verdicts";
 
 const AT_A_TIME = 50;
 
 export function Review({ dataset }: { dataset: Dataset }) {
   const queue = useAsked<{ items: QueueItem[] }>(`/v1/datasets/${part(dataset.name)}/review-queue?limit=${AT_A_TIME}`);
-  return <Shown {...queue}>{({ items }) => <Queue dataset={dataset} items={items} onEnd={queue.again} />}</Shown>;
+  return (
+    <>
+      <Shown {...queue}>
+        {({ items }) => <Queue key={items[0]?.id} dataset={dataset} items={items} onEnd={queue.again} />}
+      </Shown>
+      <ReviewFiles dataset={dataset} onImported={queue.again} />
+    </>
+  );
 }
 
 function Queue({ dataset, items, onEnd }: { dataset: Dataset; items: QueueItem[]; onEnd: () => void }) {
@@ -21,6 +30,7 @@ function Queue({ dataset, items, onEnd }: { dataset: Dataset; items: QueueItem[]
   const [said, setSaid] = useState<Map<string, Verdict>>(new Map());
   const [done, setDone] = useState<string[]>([]);
   const [problem, setProblem] = useState<Problem | null>(null);
+  const mayWrite = useMay("write");
   const item = items[at];
 
   const note = useCallback(
@@ -33,7 +43,7 @@ function Queue({ dataset, items, onEnd }: { dataset: Dataset; items: QueueItem[]
   );
   const say = useCallback(
     async (judged: Judged) => {
-      if (!item) return;
+      if (!item || !mayWrite) return;
       setProblem(null);
       try {
         await judge(dataset.name, item.id, judged);
@@ -42,7 +52,7 @@ function Queue({ dataset, items, onEnd }: { dataset: Dataset; items: QueueItem[]
         setProblem(asProblem(error));
       }
     },
-    [dataset.name, item, note],
+    [dataset.name, item, mayWrite, note],
   );
   const undo = useCallback(async () => {
     const last = done.at(-1);

@@ -1,6 +1,7 @@
 // A reviewer's word on a label, on the sample's page and in the queue.
 
 import { useState } from "preact/hooks";
+import { useMay } from "../access";
 import { part, type Problem, send } from "../api";
 import type { Dataset, Label, Other, Verdict } from "../contract";
 import { asProblem } from "../data";
@@ -39,10 +40,11 @@ export function VerdictButtons(props: { dataset: Dataset; sample: Reviewable; on
     );
     setBusy(false);
   };
+  const mayWrite = useMay("write");
   const others = (dataset.labels ?? []).filter((label) => label !== sample.label);
   const say = (judged: Judged) => act(judge(dataset.name, sample.id, judged), judged.verdict);
   return (
-    <fieldset class="verdicts" disabled={busy}>
+    <fieldset class="verdicts" disabled={busy || !mayWrite} title={mayWrite ? undefined : t("not_with_key")}>
       <legend>{t("your_verdict")}</legend>
       <button type="button" onClick={() => say({ verdict: "correct" })}>
         {t("verdict_correct")}

@@ -26,6 +26,7 @@ export const en = {
   key_wanted: "This service wants an API key",
   key_explained: "It is kept for this tab alone, and gone when you close it.",
   key_use: "Use this key",
+  not_with_key: "Your key does not open this.",
   key_forget: "Forget the key",
   // datasets
   datasets_lead: "Labelled samples, and which of them matter.",
@@ -128,6 +129,13 @@ export const en = {
   review_keys: "R right · W wrong, as suggested · 1–9 the right label · U not sure · Z undo · ← → move",
   review_done: "Everything that was suggested is reviewed.",
   reviewed_count: "{count} reviewed",
+  review_files: "Files",
+  export_csv: "Verdicts as CSV",
+  export_ndjson: "Verdicts as NDJSON",
+  label_studio_tasks: "Queue for Label Studio",
+  label_studio_config: "Its labelling interface",
+  label_studio_import: "Import from Label Studio",
+  label_studio_read: "{received} tasks read, {rejected} rejected.",
   // jobs
   jobs_lead: "Everything that workers have done and are to do.",
   kind: "Kind",

@@ -67,9 +67,8 @@ def _demo(console: Console, *, serve: bool) -> None:
         _score(console, client, rows)
         where = f"{service.address}/v1/datasets/{DATASET}"
         if serve:
-            console.print(
-                f"Look further: open {service.address} in a browser, or curl '{where}/sets/core?limit=5'"
-            )
+            console.print(f"Look further: curl '{where}/sets/core?limit=5'")
+            console.print(f"Or open [bold]{service.address}[/bold] in a browser")
             _serve_until_interrupted(console, service)
         else:
             console.print("Look further: `make demo SERVE=1` leaves it running and prints where to ask.")

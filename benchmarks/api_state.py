@@ -32,6 +32,12 @@ def fill(state: State, samples: int) -> Dataset:
         entries = state.ids.assign(dataset, ids)
         stored = [entry._replace(generation=1, content=1 + entry.ordinal) for entry in entries]
         state.ids.commit(dataset, list(zip(ids, stored, strict=True)), [])
+    score(state, dataset, samples)
+    return dataset
+
+
+def score(state: State, dataset: Dataset, samples: int) -> None:
+    """Scores and sets of ordinals 0 to `samples` - 1, whose content is their first."""
     job, _ = state.jobs.create(dataset, JobKind.SCORE, "demo", {})
     claim = state.jobs.claim("bench", 600.0)
     assert claim is not None
@@ -43,7 +49,6 @@ def fill(state: State, samples: int) -> Dataset:
     _write_records(state, dataset, norms, claim.token)
     _publish(state, dataset, norms.mean(0), job.id, claim.token)
     state.jobs.end(claim, JobState.SUCCEEDED, progress=Progress(phase="done", fraction=1.0))
-    return dataset
 
 
 def _calls(samples: int) -> Iterator[range]:

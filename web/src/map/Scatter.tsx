@@ -52,6 +52,7 @@ export function Scatter(props: {
       const image = context.createImageData(element.width, element.height);
       drawPoints(image, map, passes, seen, coloursOf(element));
       context.putImageData(image, 0, 0);
+      element.dataset["drawn"] = String(map.count);
     });
     return () => cancelAnimationFrame(wanted);
   }, [map, passes, seen, width]);

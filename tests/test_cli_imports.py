@@ -20,6 +20,7 @@ def test_an_import_is_started_with_its_parameters(service: Service) -> None:
     job = service.state.jobs.get(output.strip())
     assert (job.kind.value, job.dataset, job.model) == ("import", "imported", "")
     assert job.params == {
+        "max_minutes": None,
         "url": "new/*.csv",
         "format": "csv",
         "compression": None,

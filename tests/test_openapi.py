@@ -157,7 +157,7 @@ def test_headers_and_links_of_answers_are_declared(operations: dict[tuple[str, s
     for route, operation in operations.items():
         for status, answer in operation["responses"].items():
             assert answer["headers"]["X-Request-ID"]["required"], route
-            assert ("Retry-After" in answer["headers"]) is (status in ("4XX", "5XX")), (route, status)
+            assert ("Retry-After" in answer["headers"]) is (status in ("429", "4XX", "5XX")), (route, status)
             for link in answer.get("links", {}).values():
                 taken = {one["name"] for one in names[link["operationId"]]["parameters"]}
                 assert link["parameters"].keys() <= taken, (route, link)

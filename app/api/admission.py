@@ -67,6 +67,8 @@ class Admission:
         self._refusals[Work.ROWS] = Refusal(429, "too_many_writers", rows)
         self._all_places = {work: self.gates[work].places for work in _ADAPTED}
         self._share = 1.0
+        for work in Work:
+            REQUESTS_SHED.labels(work.value)  # there from the start, as nought
         self._refused = 0
         self._tell_at = 0.0
 

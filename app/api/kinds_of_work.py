@@ -35,7 +35,7 @@ def _of_a_dataset(method: str, parts: list[str], query: bytes) -> Work:
     what, length = parts[4], len(parts)
     if what == "scores" and length == 6:
         return Work.LOOKUPS if method == "GET" else Work.BATCHES
-    if parts[-1] == "export":
+    if parts[-1] == "export" or (what == "map" and method == "GET"):
         return Work.STREAMS
     if what == "sets":
         return Work.LOOKUPS if length == 6 and parts[5] != "diff" else Work.ORDINARY

@@ -27,3 +27,5 @@ REQUESTS_SHED = Counter(
     "gradsift_requests_shed_total", "Requests refused because too many of a kind were at work.", ["kind"]
 )
 WEBHOOK_CALLS = Counter("gradsift_webhook_calls_total", "Calls of webhooks.", ["outcome"])
+for _outcome in ("delivered", "retried", "failed"):
+    WEBHOOK_CALLS.labels(_outcome)  # there from the start, as nought

@@ -26,6 +26,7 @@ def test_a_job_is_recorded_with_its_params(api: Api) -> None:
     job = response.json()
     assert (job["kind"], job["model"]) == ("import", None)
     assert job["params"] == {
+        "max_minutes": None,
         "url": "new/*.csv.gz",
         "format": None,
         "compression": None,

@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import anyio
 import pytest
 from fastapi.testclient import TestClient
 from redis.exceptions import ConnectionError as RedisAway
@@ -23,7 +22,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 def test_unknown_paths_and_methods(api: Api) -> None:
-    for path in ("/", "/v1", "/v2/datasets", "/v1/nope", "/v1/datasets/d/nope", "/v1/jobs/x/y/z"):
+    for path in ("/nope", "/v1", "/v2/datasets", "/v1/nope", "/v1/datasets/d/nope", "/v1/jobs/x/y/z"):
         assert code(api.http.get(path), 404) == "unknown_route"
     for method, path in (("PATCH", "/v1/datasets/d"), ("DELETE", "/v1/jobs/x"), ("HEAD", "/healthz")):
         response = api.http.request(method, path)
@@ -150,7 +149,7 @@ def test_an_unexpected_error_tells_its_id_and_nothing_else(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("details of the inside")
 
-    monkeypatch.setattr(DatasetStore, "names", broken)
+    monkeypatch.setattr(DatasetStore, "all", broken)
     monkeypatch.setattr("app.api.problems.log.error", lambda *_, **__: None)  # its traceback is not asked for
     with TestClient(create_app(settings), raise_server_exceptions=False) as http:
         response = http.get("/v1/datasets", headers={"X-Request-ID": "mine"})
@@ -184,7 +183,8 @@ def test_a_client_that_leaves_is_no_defect(api: Api) -> None:
         "query_string": b"",
         "headers": [(b"content-type", b"application/x-ndjson")],
     }
-    anyio.run(api.http.app, scope, receive, send)
+    assert api.http.portal is not None
+    api.http.portal.call(api.http.app, scope, receive, send)
     assert sent[0]["status"] == 400
     assert api.read()["samples"] == 0
 
@@ -297,7 +297,7 @@ def test_no_request_meets_an_internal_error(api: Api, seed: int) -> None:
     ]
     turn = random.Random(seed)
     seen: set[int] = set()
-    for _ in range(200):
+    for _ in range(300):
         method, path = turn.choice(routes)
         path = re.sub(r"{\w+}", lambda _: turn.choice(SEGMENTS), path)
         if path.endswith("/events"):

@@ -33,6 +33,7 @@ def test_a_split_job_needs_neither_model_nor_samples(api: Api) -> None:
     job = split(api, by="stratified").json()
     assert (job["kind"], job["model"]) == ("split", None)
     assert job["params"] == {
+        "max_minutes": None,
         "by": "stratified",
         "validation": 0.1,
         "test": 0.1,

@@ -386,10 +386,18 @@ def test_a_host_that_is_not_allowed_any_more_is_not_called(
 
 # -- never lost --------------------------------------------------------------------------------------------
 @pytest.fixture
-def waiting(state: State, make_settings: Callable[..., Settings]) -> Api:
-    """A service whose loops do not run."""
+def waiting(
+    state: State, make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Api]:
+    """A service that calls nobody by itself."""
+
+    async def never(_: object) -> None:
+        pass
+
+    monkeypatch.setattr("app.main._call_webhooks", never)
     app = create_app(make_settings(**LOCAL))
-    return dataset(Api(TestClient(app), app.state.service.state, make_settings(**LOCAL)))
+    with TestClient(app) as http:
+        yield dataset(Api(http, app.state.service.state, make_settings(**LOCAL)))
 
 
 def test_what_a_process_took_and_did_not_finish_is_called_by_another(waiting: Api) -> None:

@@ -36,6 +36,7 @@ def rebuilt_part(state: State) -> dict[str, Any]:
         keys.jobs.token,
         keys.jobs.leases,
         keys.jobs.busy,
+        keys.jobs.served,  # who is not in it counts as never served
         keys.jobs.workers,
         keys.jobs.draining,
         keys.jobs.watched,

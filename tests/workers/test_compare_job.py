@@ -135,11 +135,9 @@ def test_a_killed_job_goes_on_from_what_is_done(short_lease: Bench, monkeypatch:
         with monkeypatch.context() as patch:
             add = Pace.add
 
-            def counting(
-                pace: Pace, step: int, samples: int, steps: list[int] = steps, add: Any = add
-            ) -> None:
+            def counting(pace: Pace, step: int, *told: Any, steps: list[int] = steps, add: Any = add) -> None:
                 steps.append(step)
-                add(pace, step, samples)
+                add(pace, step, *told)
 
             patch.setattr(Pace, "add", counting)
             run_claimed(bench.state, bench.settings, bench.claim())

@@ -46,9 +46,9 @@ def test_the_encoder_learns_from_all_train_texts_and_no_others(
         read.append(domain._texts.ids)
         return trained(domain, pace)
 
-    def noting(pace: Pace, step: int, samples: int) -> None:
+    def noting(pace: Pace, step: int, *told: Any) -> None:
         phases.append(pace.phase)
-        add(pace, step, samples)
+        add(pace, step, *told)
         assert step <= pace.total
 
     monkeypatch.setattr(DomainPretraining, "_trained", watching)

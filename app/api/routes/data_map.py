@@ -85,7 +85,14 @@ async def select_points(
 def get_points(
     dataset: DatasetDep,
     service: ServiceDep,
-    ordinals: Annotated[str, Query(max_length=11_000, description="Up to 1,000, separated by commas.")],
+    ordinals: Annotated[
+        str,
+        Query(
+            max_length=11_000,
+            description="Up to 1,000, separated by commas.",
+            json_schema_extra={"pattern": r"^[0-9]{1,10}(,[0-9]{1,10}){0,999}$"},
+        ),
+    ],
 ) -> Response:
     """Id, beginning of the text, label and set of a few points."""
     named = ordinals.split(",")

@@ -46,6 +46,7 @@ def result_of(job: Job) -> Mapping[str, Any]:
 def without_times(result: Mapping[str, Any]) -> dict[str, Any]:
     kept = copy.deepcopy(dict(result))
     del kept["seconds"]
+    del kept["provenance"]["job"]
     for subset in kept["subsets"]:
         for run in subset["runs"]:
             del run["seconds"]

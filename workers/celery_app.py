@@ -32,6 +32,8 @@ from workers.threads import spin_little
 celery = make_celery(get_settings())
 celery.conf.include = ["workers.celery_app"]
 _present: list[WorkerPresence] = []
+NICENESS = 5
+"""Where jobs share cores with the API, they give way to whoever waits for an answer."""
 
 
 @celery.task(name=RUN_NEXT, ignore_result=True)  # type: ignore[untyped-decorator]
@@ -69,6 +71,7 @@ def _child_says_nothing_yet(**_: Any) -> None:
 @worker_process_init.connect  # type: ignore[untyped-decorator]
 def _child_starts(**_: Any) -> None:
     die_with_parent()
+    os.nice(NICENESS)
     configure_logging(get_settings(), part="worker")
     start_tracing(get_settings(), "worker")
     # Torch takes seconds to import: more than Celery lets a child take to come up, and more than a job that

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -9,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.api.context import QUIET
 from app.api.gate import Gate
 from app.api.kinds_of_work import Work, work_of
-from app.api.metrics import REQUESTS_SHED
+from app.api.metrics import REQUESTS_REFUSED, REQUESTS_SHED
 from app.api.refusals import Refusal
 from app.logs import get_logger
 from app.settings import Settings
@@ -19,11 +20,14 @@ WAIT_SECONDS = 0.025
 SPARE_THREADS = 8
 """For health, for the queue and for housekeeping, which nothing here holds up."""
 TELL_SECONDS = 5.0
-LAG_SECONDS = 0.05
+PROBE_SECONDS = 0.025
+LAG_SECONDS = 0.01
 """An event loop that comes so late to what is due has too much to do: even its refusals are late then."""
-LEAST_SHARE = 0.25
-_ADAPTED = (Work.LOOKUPS, Work.BATCHES, Work.ORDINARY)
+LEAST_SHARE, SHRINKING, GROWTH = 0.05, 0.7, 0.005
+"""Of all places; at a probe that was late; at one that was not."""
+_ADAPTED = (Work.LOOKUPS, Work.BATCHES, Work.ORDINARY, Work.ROWS)
 """Those whose work is mostly the loop's own, or keeps the interpreter from it."""
+_TURNED_AWAY = (Work.LOOKUPS, Work.BATCHES, Work.ORDINARY)
 log = get_logger(__name__)
 
 
@@ -33,10 +37,10 @@ def gates_of(settings: Settings) -> dict[Work, Gate]:
     batches = max(1, lookups // 8)
     rows, streams = settings.max_writers, settings.max_streams
     return {
-        Work.LOOKUPS: Gate(lookups, waiting=lookups, seconds=WAIT_SECONDS),
+        Work.LOOKUPS: Gate(lookups, waiting=lookups, seconds=WAIT_SECONDS, least=8),
         Work.BATCHES: Gate(batches, waiting=batches, seconds=WAIT_SECONDS),
-        Work.ORDINARY: Gate(requests, waiting=requests, seconds=WAIT_SECONDS),
-        Work.ROWS: Gate(rows, waiting=rows, seconds=WAIT_SECONDS, most_of_one=_most_of_one(rows)),
+        Work.ORDINARY: Gate(requests, waiting=requests, seconds=WAIT_SECONDS, least=4),
+        Work.ROWS: Gate(rows, waiting=rows, seconds=WAIT_SECONDS, most_of_one=_most_of_one(rows), least=2),
         Work.STREAMS: Gate(streams, waiting=streams, seconds=WAIT_SECONDS, most_of_one=_most_of_one(streams)),
     }
 
@@ -65,7 +69,6 @@ class Admission:
         }
         rows = f"{self.gates[Work.ROWS].places} requests with rows are under way"
         self._refusals[Work.ROWS] = Refusal(429, "too_many_writers", rows)
-        self._all_places = {work: self.gates[work].places for work in _ADAPTED}
         self._share = 1.0
         for work in Work:
             REQUESTS_SHED.labels(work.value)  # there from the start, as nought
@@ -88,20 +91,50 @@ class Admission:
         finally:
             gate.leave(dataset)
 
+    def watch(self) -> None:
+        """From now on, and as long as the running event loop runs."""
+        loop = asyncio.get_running_loop()
+
+        def probe(due: float) -> None:
+            self.feel(loop.time() - due)
+            loop.call_later(PROBE_SECONDS, probe, loop.time() + PROBE_SECONDS)
+
+        probe(loop.time())
+
     def feel(self, lag: float) -> None:
-        """Fewer places while the loop lags (s), all again by and by; to be called several times a second."""
+        """Fewer places while the loop lags (s), all again by and by; to be called every `PROBE_SECONDS`."""
         if lag > LAG_SECONDS:
-            self._share = max(LEAST_SHARE, 0.7 * self._share)
+            self._share = max(LEAST_SHARE, SHRINKING * self._share)
         elif self._share < 1.0:
-            self._share = min(1.0, self._share + 0.05)
+            self._share = min(1.0, self._share + GROWTH)
         else:
             return
-        for work, places in self._all_places.items():
-            self.gates[work].places = max(1, round(places * self._share))
+        for work in _ADAPTED:
+            self.gates[work].shrink_to(self._share)
+
+    @property
+    def strained(self) -> bool:
+        return self._share < 1.0
+
+    def turns_away(self, method: str, path: str, query: bytes) -> Refusal | None:
+        """Before a request is even begun: the refusal of one that only looks and would find its gate full.
+
+        A process that has too much to do must not spend itself on refusals, so these skip all that a request
+        carries. Whoever changes something takes the long way, which leaves a trace in the audit log.
+        """
+        work, _ = work_of(method, path, query)
+        if work not in _TURNED_AWAY or (method != "GET" and work is not Work.BATCHES):
+            return None
+        if not self.gates[work].full:
+            return None
+        self._note(work)
+        return self._refusals[work]
 
     def _note(self, work: Work) -> None:
         """One line for many: a line for each would cost more than the refusals."""
+        refusal = self._refusals[work]
         REQUESTS_SHED.labels(work.value).inc()
+        REQUESTS_REFUSED.labels(refusal.status, refusal.code).inc()
         self._refused += 1
         if time.monotonic() >= self._tell_at:
             log.warning("requests refused: too many at once", refused=self._refused, kind=work.value)

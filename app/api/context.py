@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import time
 from functools import cache
@@ -12,11 +11,10 @@ from prometheus_client import Histogram
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.headers import header, headers_of
+from app.api.headers import headers_of, request_id
 from app.api.metrics import REQUEST_SECONDS, REQUESTS_UNDER_WAY
 from app.logs import get_logger, log_context
 
-_CLIENT_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 QUIET = "gradsift.quiet"
 """In the scope of a request that is measured, but worth a log line in debugging only."""
 _OF_A_USER = "/{user"
@@ -41,10 +39,9 @@ class RequestContext:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        asked = header(scope, b"x-request-id")
-        request_id = asked.decode() if _CLIENT_ID.fullmatch(asked) else os.urandom(16).hex()
-        scope["request_id"] = request_id
-        own_headers = ((b"x-request-id", request_id.encode()), *headers_of(scope["path"]))
+        given = request_id(scope["headers"])
+        scope["request_id"] = given
+        own_headers = ((b"x-request-id", given.encode()), *headers_of(scope["path"]))
         started = time.perf_counter()
         status = 500
 
@@ -57,7 +54,7 @@ class RequestContext:
             await send(message)
 
         REQUESTS_UNDER_WAY.inc()
-        with log_context(request_id=request_id, **_subject(scope["path"])):
+        with log_context(request_id=given, **_subject(scope["path"])):
             try:
                 await self._app(scope, receive, send_with_id)
             finally:

@@ -19,18 +19,32 @@ class Gate:
         places: how many may be inside.
         waiting: how many may wait.
         seconds: how long each of them may wait.
+        least: places that are left however much it shrinks.
         most_of_one: how many places one dataset may have; all of them when left out. For those who stay long.
     """
 
-    def __init__(self, places: int, *, waiting: int, seconds: float, most_of_one: int | None = None) -> None:
-        self.places = places
+    def __init__(
+        self, places: int, *, waiting: int, seconds: float, most_of_one: int | None = None, least: int = 1
+    ) -> None:
+        self.places = self._all_places = places
         self.taken = 0
         self._most_of_one = places if most_of_one is None else most_of_one
-        self._room = waiting
+        self._room = self._all_room = waiting
+        self._least = least
         self._seconds = seconds
         self._inside: dict[str, int] = {}
         self._queues: dict[str, Waiting] = {}
         self._waiting = 0
+
+    def shrink_to(self, share: float) -> None:
+        """Of the places, and of the room to wait."""
+        self.places = min(self._all_places, max(self._least, round(self._all_places * share)))
+        self._room = min(self._all_room, max(self._least, round(self._all_room * share)))
+
+    @property
+    def full(self) -> bool:
+        """Whether whoever comes now would have to push somebody out to wait."""
+        return self.taken >= self.places and self._waiting >= self._room
 
     def enter(self, dataset: str) -> bool:
         """Takes a place that is free now, unless somebody waits for it."""

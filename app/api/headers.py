@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Iterable
+
 from starlette.types import Scope
+
+_CLIENTS_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 
 
 def header(scope: Scope, name: bytes) -> bytes:
@@ -11,6 +17,12 @@ def header(scope: Scope, name: bytes) -> bytes:
         if given == name:
             return bytes(value)
     return b""
+
+
+def request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The client's own, if it is harmless; else a new one."""
+    asked = next((value for name, value in headers if name == b"x-request-id"), b"")
+    return asked.decode() if _CLIENTS_ID.fullmatch(asked) else os.urandom(16).hex()
 
 
 Headers = tuple[tuple[bytes, bytes], ...]

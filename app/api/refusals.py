@@ -16,7 +16,7 @@ class Refusal:
     """Retry-After is short: a process that refuses is at work, and has places again in a moment."""
 
     def __init__(self, status: int, code: str, detail: str) -> None:
-        self.status = status
+        self.status, self.code = status, code
         body = json.dumps(problem_body(status, code, detail, REMEDIES[code], _ID), separators=(",", ":"))
         self._before, _, self._after = (part.encode() for part in body.partition(_ID))
 

@@ -40,7 +40,7 @@ def run_api(host: str, port: int, fd: int | None) -> None:
     stopping = app.state.service.stopping
     config = uvicorn.Config(
         app,
-        http=connection_kind(stopping, Limits.of(settings)),
+        http=connection_kind(stopping, Limits.of(settings), app.state.admission),
         log_config=None,
         access_log=False,
         lifespan="on",

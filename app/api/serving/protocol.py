@@ -6,10 +6,14 @@ import asyncio
 import os
 import socket
 import time
+from collections.abc import Iterable
 from typing import Any
+from urllib.parse import unquote
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from app.api.admission import Admission
+from app.api.headers import headers_of, request_id
 from app.api.refusals import Refusal
 from app.api.serving.limits import LEAST_BYTES, Limits
 from app.api.stopping import Stopping
@@ -18,11 +22,13 @@ _INVALID = Refusal(400, "invalid_request", "that is no HTTP request")
 
 
 class Connection(HttpToolsProtocol):
-    """stopping, limits: set by `connection_kind`, the same for all connections of a process."""
+    """stopping, limits, admission: set by `connection_kind`, the same for all connections of a process."""
 
     stopping: Stopping
     limits: Limits
+    admission: Admission
     _header_since: float | None = None
+    _turned_away = False
     _header_bytes = 0
     _crowded = False
     _heard = 0
@@ -49,12 +55,23 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._header_since, self._header_bytes = time.monotonic(), 0
+        self._turned_away = False
 
     def on_headers_complete(self) -> None:
+        if self.admission.strained and not self.busy and self._turn_away():
+            return
         super().on_headers_complete()
         self._header_since = self._mark = None
         if self.stopping.draining and self._under_way is not None:
             self.cycle.keep_alive = False  # which uvicorn tells the client
+
+    def on_body(self, body: bytes) -> None:
+        if not self._turned_away:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self._turned_away:
+            super().on_message_complete()
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -62,6 +79,26 @@ class Connection(HttpToolsProtocol):
 
     def send_400_response(self, _: str) -> None:
         self.answer_and_close(_INVALID)
+
+    # -- too much at once --------------------------------------------------------------------------------
+    def _turn_away(self) -> bool:
+        """Refuses a request that would find no place, without what uvicorn makes for each."""
+        url, _, query = self.url.partition(b"?")
+        path = unquote(url.decode("ascii", "replace"))
+        refusal = self.admission.turns_away(self.parser.get_method().decode("ascii"), path, query)
+        if refusal is None:
+            return False
+        self._turned_away, self._header_since, self._mark = True, None, None
+        self._write(refusal, request_id(self.headers), headers_of(path))
+        self.server_state.total_requests += 1
+        self._unset_keepalive_if_required()
+        if self.parser.should_keep_alive():
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+        else:
+            self.transport.close()
+        return True
 
     # -- slow clients ------------------------------------------------------------------------------------
     def hurry(self, now: float) -> None:
@@ -127,17 +164,19 @@ class Connection(HttpToolsProtocol):
         if self.busy and self.cycle.response_started:
             self.transport.abort()
             return
-        request_id = self._request_id()
-        body = refusal.body(request_id)
-        lines = [STATUS_LINE[refusal.status]]
-        own = [(b"x-request-id", request_id.encode()), (b"connection", b"close")]
-        for name, value in [*self.server_state.default_headers, *refusal.headers(body), *own]:
-            lines += [name, b": ", value, b"\r\n"]
-        self.transport.write(b"".join([*lines, b"\r\n", body]))
+        self._write(refusal, self._request_id(), [(b"connection", b"close")])
         if self.busy:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.close()
+
+    def _write(self, refusal: Refusal, given: str, more: Iterable[tuple[bytes, bytes]]) -> None:
+        body = refusal.body(given)
+        lines = [STATUS_LINE[refusal.status]]
+        own = [(b"x-request-id", given.encode()), *more]
+        for name, value in [*self.server_state.default_headers, *refusal.headers(body), *own]:
+            lines += [name, b": ", value, b"\r\n"]
+        self.transport.write(b"".join([*lines, b"\r\n", body]))
 
     def _request_id(self) -> str:
         known = getattr(self.scope, "get", lambda _: None)("request_id")  # there is none before a header
@@ -155,6 +194,6 @@ class Connection(HttpToolsProtocol):
             return False
 
 
-def connection_kind(stopping: Stopping, limits: Limits) -> type[Connection]:
+def connection_kind(stopping: Stopping, limits: Limits, admission: Admission) -> type[Connection]:
     """What uvicorn makes of each connection; it makes them itself, so that this comes by their class."""
-    return type("Connection", (Connection,), {"stopping": stopping, "limits": limits})
+    return type("Connection", (Connection,), {"stopping": stopping, "limits": limits, "admission": admission})

@@ -17,7 +17,6 @@ from app.api.stopping import DETAIL, Stopping
 from app.logs import get_logger
 
 _TICK_SECONDS = 0.05
-_UVICORN_TICK = 0.1
 _TICKS_A_ROUND = 10
 _ROWS_SHARE = 0.7
 """Of the time for the last requests rows may come in for so long; the rest is for storing and telling."""
@@ -47,7 +46,6 @@ class DrainingServer(uvicorn.Server):
     ) -> None:
         super().__init__(config)
         self._admission = admission
-        self._tick_due = 0.0
         self._stopping = stopping
         self._drain_seconds = drain_seconds
         self._last_seconds = last_seconds
@@ -56,9 +54,11 @@ class DrainingServer(uvicorn.Server):
     def _connections(self) -> list[Connection]:
         return cast("list[Connection]", list(self.server_state.connections))
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._admission.watch()
+
     async def on_tick(self, counter: int) -> bool:
-        now, due, self._tick_due = time.monotonic(), self._tick_due, time.monotonic() + _UVICORN_TICK
-        self._admission.feel(now - due if counter else 0.0)
         if counter % _TICKS_A_ROUND == 0:
             self._hurry_all()
         return await super().on_tick(counter)

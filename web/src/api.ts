@@ -53,10 +53,23 @@ async function problemOf(status: number, text: string): Promise<Problem> {
   }
 }
 
+const PATIENCE = 4;
+
+/** A service that has too much to do says when to ask again; what only looks is asked again. */
+async function patiently(path: string, init: RequestInit): Promise<Response> {
+  for (let tries = 1; ; tries++) {
+    const answer = await fetch(path, init);
+    const looks = init.method === undefined || init.method === "GET";
+    if (![429, 503].includes(answer.status) || !looks || tries === PATIENCE) return answer;
+    const seconds = Number(answer.headers.get("Retry-After") ?? 1);
+    await new Promise((resolve) => setTimeout(resolve, 1000 * Math.min(5, seconds) * (0.5 + Math.random())));
+  }
+}
+
 async function fetched(path: string, init: RequestInit): Promise<Response> {
   let answer: Response;
   try {
-    answer = await fetch(path, init);
+    answer = await patiently(path, init);
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
     throw new Problem(0, "unreachable", "", "");

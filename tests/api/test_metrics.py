@@ -204,7 +204,7 @@ def test_answers_at_once_while_redis_stands_still_and_is_gone(
                 spent.append(time.perf_counter() - began)
                 assert found["gradsift_redis_up", frozenset()] == 0
             assert not [name for name, _ in found if name == "gradsift_jobs_waiting"]
-            assert sorted(spent)[2] < 0.1
+            assert sorted(spent)[2] < 0.5, "nobody waits for Redis, whose own patience is seconds"
         finally:
             process.send_signal(signal.SIGCONT)
         wait_until(lambda: value(api, "redis_up") == 1)

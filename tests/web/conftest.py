@@ -18,8 +18,9 @@ QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 QUIET += ("--disable-background-networking", "--disable-sync")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Not for the session: while it is open an event loop runs in this thread, which other tests meet."""
     if CHROMIUM is None:
         pytest.skip("no Chromium is installed (Debian: apt-get install chromium)")
     with sync_playwright() as playwright:
@@ -51,6 +52,7 @@ def page(browser: Browser) -> Iterator[Page]:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Iterator[Service]:
     service = new_service(tmp_path_factory.mktemp("web"), tiny_folder)
+    service.environment = {"GRADSIFT_MAX_TEXT_CHARS": "2000000"}
     service.start()
     try:
         yield service

@@ -98,7 +98,9 @@ function Form({ dataset, kind }: { dataset: Dataset; kind: Kind }) {
     [dataset.name, given, kind, model],
   );
 
+  const lacking = (kind.params.required ?? []).some((name) => !given[name]?.trim());
   useEffect(() => {
+    if (lacking) return;  // what is not filled in yet is no mistake
     const timer = setTimeout(() => {
       send<Estimated>("POST", "/v1/jobs?dry_run=true", body).then(
         ({ estimate }) => {
@@ -112,7 +114,7 @@ function Form({ dataset, kind }: { dataset: Dataset; kind: Kind }) {
       );
     }, 400);
     return () => clearTimeout(timer);
-  }, [body]);
+  }, [body, lacking]);
 
   const start = async (event: Event) => {
     event.preventDefault();

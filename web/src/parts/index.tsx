@@ -126,7 +126,7 @@ export function SampleText({ text, pair, whole = false }: { text: string; pair?:
   const long = text.length > limit;
   return (
     <div class="sample-text">
-      <bdi dir="auto">{long && !open ? `${text.slice(0, limit)} …` : text.slice(0, 100_000)}</bdi>
+      <bdi dir="auto">{long && !open ? `${text.slice(0, limit)} …` : text}</bdi>
       {long && !open && (
         <button type="button" class="link" onClick={() => setOpen(true)}>
           {t("more")} ({number(text.length)})

@@ -77,6 +77,8 @@ bench-recovery: $(VENV)/.test ## Bytes and time of the archive; how fast verify,
 	$(BIN)/python benchmarks/recovery.py $(ARGS)
 bench-load: $(VENV)/.test ## The API's capacity under mixed traffic (ARGS="--soak 10", "--overload 30", "--capacity 500")
 	GOMP_SPINCOUNT=20000 $(BIN)/python benchmarks/load.py $(ARGS)
+bench-dashboard: $(VENV)/.test ## The map of a million samples in a real Chromium
+	$(BIN)/python benchmarks/dashboard.py $(ARGS)
 bench-quality: $(VENV)/.bench ## Noise found and cores chosen, against cleanlab and others; needs DATA=DIR MODELS=DIR
 	$(BIN)/python benchmarks/quality.py --data "$(DATA)" --models "$(MODELS)" $(ARGS)
 

@@ -36,8 +36,8 @@ def fill(state: State, samples: int) -> Dataset:
     return dataset
 
 
-def score(state: State, dataset: Dataset, samples: int) -> None:
-    """Scores and sets of ordinals 0 to `samples` - 1, whose content is their first."""
+def score(state: State, dataset: Dataset, samples: int, generation: int = 1) -> None:
+    """Scores and sets of ordinals 0 to `samples` - 1, all of that generation."""
     job, _ = state.jobs.create(dataset, JobKind.SCORE, "demo", {})
     claim = state.jobs.claim("bench", 600.0)
     assert claim is not None
@@ -46,8 +46,8 @@ def score(state: State, dataset: Dataset, samples: int) -> None:
     state.datasets.save_lineage(dataset, lineage, claim.token)
     state.datasets.show_lineage_if_first(dataset, lineage)
     norms = np.random.default_rng(0).lognormal(size=(3, samples))
-    _write_records(state, dataset, norms, claim.token)
-    _publish(state, dataset, norms.mean(0), job.id, claim.token)
+    _write_records(state, dataset, norms, generation, claim.token)
+    _publish(state, dataset, norms.mean(0), generation, job.id, claim.token)
     state.jobs.end(claim, JobState.SUCCEEDED, progress=Progress(phase="done", fraction=1.0))
 
 
@@ -56,14 +56,14 @@ def _calls(samples: int) -> Iterator[range]:
         yield range(start, min(start + _IDS_A_CALL, samples))
 
 
-def _write_records(state: State, dataset: Dataset, norms: np.ndarray, token: int) -> None:
+def _write_records(state: State, dataset: Dataset, norms: np.ndarray, generation: int, token: int) -> None:
     samples = norms.shape[1]
     records = empty_records(shard_count(samples) * SHARD_RECORDS)
     ordinals = np.arange(samples)
     for norm in norms:
         visits = Visits(
             ordinals=ordinals,
-            generations=np.ones(samples, dtype=np.uint32),
+            generations=np.full(samples, generation, dtype=np.uint32),
             grad_norm=norm,
             loss=norm / 2,
             el2n=norm / 4,
@@ -77,7 +77,9 @@ def _write_records(state: State, dataset: Dataset, norms: np.ndarray, token: int
     state.scores.write_shards(dataset.uid, LINEAGE, Ledger(token, 1, 1), dict(enumerate(shards)))
 
 
-def _publish(state: State, dataset: Dataset, importance: np.ndarray, job_id: str, token: int) -> None:
+def _publish(
+    state: State, dataset: Dataset, importance: np.ndarray, generation: int, job_id: str, token: int
+) -> None:
     samples = len(importance)
     order = np.argsort(-importance, kind="stable")
     sets = np.full(samples, 2, dtype=np.uint8)
@@ -94,7 +96,7 @@ def _publish(state: State, dataset: Dataset, importance: np.ndarray, job_id: str
     )
     placement = Placement(
         ordinals=order,
-        generations=np.ones(samples, dtype=np.uint32),
+        generations=np.full(samples, generation, dtype=np.uint32),
         importance=importance[order],
         noise=np.linspace(0, 1, samples),
         sets=sets,

@@ -57,7 +57,7 @@ def main() -> None:
             address = f"http://127.0.0.1:{server.port}"
             send(address, samples)
             state = open_state(Settings(redis_url=redis.url, data_url=f"{folder}/data"))
-            score(state, state.datasets.get(NAME), samples)
+            score(state, state.datasets.get(NAME), samples, generation=0)
             state.close()
             measure(address, samples)
 

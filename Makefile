@@ -61,7 +61,7 @@ web: ## Builds the dashboard's files from web/ (needs Node.js; the built ones ar
 test: $(VENV)/.test ## All tests (JOBS=1: one after the other)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: bench bench-gradients bench-job bench-store bench-api bench-ingest bench-recovery bench-load bench-quality
+.PHONY: bench bench-gradients bench-job bench-store bench-api bench-ingest bench-recovery bench-load bench-dashboard bench-quality
 bench: bench-gradients bench-job bench-store bench-api bench-ingest bench-recovery ## All benchmarks but bench-quality; docs/benchmarks.md has the figures taken so far
 bench-gradients: $(VENV)/.bench ## Per-sample gradient norms against the plain step (ARGS="--quick")
 	$(BIN)/python benchmarks/gradients.py $(ARGS)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 
 import pytest
+import structlog
 from fastapi.testclient import TestClient
 
+from app.logs import configure_logging
 from app.main import create_app
 from app.settings import Settings
 from tests.api.asking import Api, check_answer
@@ -35,3 +39,16 @@ def api(serve: Callable[..., Api]) -> Api:
     api = serve()
     assert api.put().status_code == 201
     return api
+
+
+@pytest.fixture
+def log_lines() -> Iterator[io.StringIO]:
+    """What the service logs, libraries included; logging is as it was afterwards."""
+    root = logging.getLogger()
+    handlers, level, lines = root.handlers[:], root.level, io.StringIO()
+    configure_logging(Settings(log_level="DEBUG", log_format="json"), stream=lines)
+    yield lines
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(False)
+    structlog.reset_defaults()

@@ -11,12 +11,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-import structlog
 
 from app.api.scopes import dataset_of_path, opened_by
 from app.contracts import JobKind, now
 from app.contracts.access import JobOrigin, KeyScope
-from app.logs import MASK, configure_logging, get_logger
+from app.logs import MASK, get_logger
 from app.main import create_app
 from app.services.api_keys import revoke_key
 from app.settings import Settings
@@ -446,18 +445,6 @@ def test_refusals_are_documented(operations: list[tuple[str, str]]) -> None:
 
 
 # -- logs --------------------------------------------------------------------------------------------------
-@pytest.fixture
-def log_lines() -> Iterator[io.StringIO]:
-    root = logging.getLogger()
-    handlers, level, lines = root.handlers[:], root.level, io.StringIO()
-    configure_logging(Settings(log_level="DEBUG", log_format="json"), stream=lines)
-    yield lines
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.captureWarnings(False)
-    structlog.reset_defaults()
-
-
 def _break_with(what: object) -> None:
     raise RuntimeError(what)
 

@@ -8,7 +8,6 @@ import hmac
 import io
 import ipaddress
 import json
-import logging
 import ssl
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -17,13 +16,11 @@ from typing import Any
 
 import anyio
 import pytest
-import structlog
 import trustme
 from fastapi.testclient import TestClient
 from standardwebhooks.webhooks import Webhook as Verifier
 
 from app.contracts import JobState
-from app.logs import configure_logging
 from app.main import create_app
 from app.services import webhook_calls, webhook_sending
 from app.services.rebuild import rebuild
@@ -201,19 +198,6 @@ def test_a_job_that_ends_is_told_once_and_signed(serve: Callable[..., Api], ende
         assert "pa55" not in str(job)
         assert (job["webhook"]["attempts"], job["webhook"]["last_error"]) == (1, None)
         assert api.state.client.zcard(api.state.keys.jobs.webhooks) == 0
-
-
-@pytest.fixture
-def log_lines() -> Iterator[io.StringIO]:
-    """What the service logs, libraries included; logging is as it was afterwards."""
-    root = logging.getLogger()
-    handlers, level, lines = root.handlers[:], root.level, io.StringIO()
-    configure_logging(Settings(log_level="DEBUG", log_format="json"), stream=lines)
-    yield lines
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.captureWarnings(False)
-    structlog.reset_defaults()
 
 
 def test_no_secret_of_a_url_is_logged(serve: Callable[..., Api], log_lines: io.StringIO) -> None:

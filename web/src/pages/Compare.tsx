@@ -2,6 +2,7 @@ import type { Dataset, Job, Page, SetVersion } from "../contract";
 import { useAsked } from "../data";
 import { part } from "../api";
 import { Card, Shown } from "../parts";
+import { LearningCurve } from "../parts/curve";
 import { to } from "../route";
 import { figure, number, t } from "../words";
 import { JobRows } from "./Jobs";
@@ -36,7 +37,8 @@ export function Compare({ dataset }: { dataset: Dataset }) {
               <MovesCard dataset={dataset} versions={versions.data.items} />
             )}
             <Card title={t("kind_compare")} wide side={<a href={to("d", dataset.name, "start", "compare")}>{t("start_job")}</a>}>
-              <JobRows jobs={compared} />
+              {compared.length === 0 && <p class="quiet">{t("compare_lead")}</p>}
+              {compared.length > 0 && <JobRows jobs={compared} />}
             </Card>
           </div>
         );
@@ -59,6 +61,11 @@ export function Verdict({ job }: { job: Job }) {
           <li>{line}</li>
         ))}
       </ul>
+      <LearningCurve
+        points={points.map(({ subset, samples, at }) => ({ name: subset, samples, ...at }))}
+        metric={result.metric}
+        floor={result.without_a_model?.value ?? null}
+      />
       <table class="intervals">
         <thead>
           <tr>

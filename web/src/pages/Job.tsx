@@ -121,13 +121,13 @@ function Live({ job, seen }: { job: JobData; seen: Moment[] }) {
     <Card title={t("progress")} wide>
       <Meter share={fraction} label={t("progress")} />
       <p class="live" aria-live="polite">
-        <strong>{percent(fraction)}</strong> {phase} {total_steps > 0 && `${number(step)}/${number(total_steps)}`}
+        <strong>{percent(fraction)}</strong> {told("phase", phase)} {total_steps > 0 && `${number(step)}/${number(total_steps)}`}
         {samples_per_second !== null && <span>{t("speed", { speed: figure(samples_per_second) })}</span>}
         {loss !== null && loss !== undefined && <span>{`${t("loss")} ${figure(loss)}`}</span>}
         {metric && <span>{`${metric.name} ${figure(metric.value)}`}</span>}
         {eta_seconds !== null && <span>{t("left", { time: duration(eta_seconds) })}</span>}
       </p>
-      {x.length > 2 && <Lines x={x} xName="step" lines={lines} said={t("progress")} />}
+      {x.length > 2 && <Lines x={x} xName={t("step")} lines={lines} said={t("progress")} />}
     </Card>
   );
 }

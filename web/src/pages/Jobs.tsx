@@ -55,11 +55,11 @@ export function JobRows({ jobs, withDataset = false }: { jobs: Job[]; withDatase
         <thead>
           <tr>
             <th>{t("kind")}</th>
-            {withDataset && <th>{t("datasets")}</th>}
+            {withDataset && <th>{t("dataset")}</th>}
             <th>{t("state")}</th>
             <th>{t("progress")}</th>
             <th>{t("started")}</th>
-            <th>{t("took")}</th>
+            <th class="number">{t("took")}</th>
           </tr>
         </thead>
         <tbody>

@@ -7,7 +7,7 @@ import { type DataMap, readMap } from "../map/columns";
 import { Histogram } from "../map/Histogram";
 import { WHOLE, type Window } from "../map/raster";
 import { BY_CODE, Scatter } from "../map/Scatter";
-import { Card, Choice, Failure, Field, LabelName, SampleText, SetTag, Shown } from "../parts";
+import { Card, Choice, excerpt, Failure, Field, LabelName, SampleText, SetTag, Shown } from "../parts";
 import { go, to } from "../route";
 import { number, t, told } from "../words";
 
@@ -175,7 +175,7 @@ function Chosen(props: { map: DataMap; passes: Uint8Array; box: Window | null; b
           {found.map((point) => (
             <li key={point.ordinal}>
               <a href={to("d", props.dataset, "s", point.id)}>
-                <SampleText text={point.text} />
+                <SampleText text={excerpt(point.text, 180)} />
               </a>
               <LabelName label={point.label} />
               <SetTag set={point.set} />

@@ -6,7 +6,7 @@ import { type Dataset, type SetName, SETS, type SetVersion } from "../contract";
 import { useAsked } from "../data";
 import { Card, Choice, SetTag, Shown } from "../parts";
 import { to } from "../route";
-import { figure, number, t, time } from "../words";
+import { figure, number, t, time, told } from "../words";
 
 interface Moves {
   from: number;
@@ -61,10 +61,10 @@ export function MovesCard({ dataset, versions }: { dataset: Dataset; versions: S
                         </a>
                       </td>
                       <td>
-                        <SetTag set={one.from.set} /> {one.from.reason}
+                        <SetTag set={one.from.set} /> {told("reason", one.from.reason)}
                       </td>
                       <td>
-                        → <SetTag set={one.to.set} /> {one.to.reason} {one.changed && `(${t("content_changed")})`}
+                        → <SetTag set={one.to.set} /> {told("reason", one.to.reason)} {one.changed && `(${t("content_changed")})`}
                       </td>
                       <td class="number">{figure(one.importance)}</td>
                     </tr>

@@ -1,7 +1,7 @@
 import { part } from "../api";
 import type { Dataset, Job, Page, QueueItem, SetVersion } from "../contract";
 import { useAsked } from "../data";
-import { Card, LabelName, Meter, SampleText, SetBar, SetTag, Shown } from "../parts";
+import { Card, excerpt, LabelName, Meter, SampleText, SetBar, SetTag, Shown } from "../parts";
 import { type Line, Lines } from "../parts/lines";
 import { to } from "../route";
 import { figure, number, percent, t, time, told } from "../words";
@@ -101,7 +101,7 @@ function WorthALook({ dataset }: { dataset: Dataset }) {
               {items.map((item) => (
                 <li>
                   <a href={to("d", dataset.name, "s", item.id)}>
-                    <SampleText text={item.text.slice(0, 160)} />
+                    <SampleText text={excerpt(item.text, 160)} />
                   </a>
                   <span>
                     <LabelName label={item.label} />

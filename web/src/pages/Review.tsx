@@ -31,6 +31,7 @@ function Queue({ dataset, items, onEnd }: { dataset: Dataset; items: QueueItem[]
   const [done, setDone] = useState<string[]>([]);
   const [problem, setProblem] = useState<Problem | null>(null);
   const mayWrite = useMay("write");
+  const mayStart = useMay("jobs");
   const item = items[at];
 
   const note = useCallback(
@@ -89,13 +90,20 @@ function Queue({ dataset, items, onEnd }: { dataset: Dataset; items: QueueItem[]
   return (
     <>
       <p class="quiet">
-        {t("review_lead")} {t("review_keys")}
+        {t("review_lead")} <kbd>Z</kbd> {t("undo")} <kbd>←</kbd>
+        <kbd>→</kbd> {t("move")}
       </p>
       <p aria-live="polite" class="quiet">
         {t("reviewed_count", { count: done.length })} {done.length > 0 && (
           <button type="button" class="link" onClick={undo}>
             {t("undo")}
           </button>
+        )}
+        {done.length > 0 && mayStart && (
+          <>
+            {" · "}
+            <a href={to("d", dataset.name, "start", "score")}>{t("score_again")}</a>
+          </>
         )}
       </p>
       {problem && <Failure problem={problem} />}
@@ -112,14 +120,16 @@ function Queue({ dataset, items, onEnd }: { dataset: Dataset; items: QueueItem[]
             )}
           </p>
           <p class="quiet">
-            {item.reason} · {t("noise_probability")}{" "}
-            {item.noise_probability === null ? "–" : percent(item.noise_probability)} · {t("importance")} {figure(item.importance)}{" "}
+            {told("reason", item.reason)} ·{" "}
+            {item.noise_probability !== null && `${t("noise_probability")} ${percent(item.noise_probability)} · `}
+            {t("importance")} {figure(item.importance)}{" "}
             · <a href={to("d", dataset.name, "s", item.id)}>{t("why_here")}</a>
           </p>
           <VerdictButtons
             key={item.id}
             dataset={dataset}
             sample={item}
+            keys
             onDone={(verdict) => verdict && note(item.id, verdict)}
           />
           <p>{asked(said.get(item.id))}</p>

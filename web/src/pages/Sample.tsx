@@ -2,7 +2,7 @@ import { useMemo } from "preact/hooks";
 import { part } from "../api";
 import type { Dataset, Explanation, Other } from "../contract";
 import { useAsked } from "../data";
-import { Card, LabelName, SampleText, SetTag, Shown } from "../parts";
+import { Card, excerpt, LabelName, SampleText, SetTag, Shown } from "../parts";
 import { Lines } from "../parts/lines";
 import { to } from "../route";
 import { figure, number, percent, t, told } from "../words";
@@ -58,7 +58,7 @@ function Why({ sample }: { sample: Explanation }) {
   return (
     <Card title={t("why_here")}>
       <p>
-        <SetTag set={sample.set} /> <strong>{sample.reason}</strong>
+        <SetTag set={sample.set} /> <strong>{told("reason", sample.reason)}</strong>
       </p>
       <p>{sample.rule}</p>
       <dl class="pairs">
@@ -131,7 +131,7 @@ function Others(props: { title: string; measure: string; dataset: string; rows: 
         {props.rows.map((row) => (
           <li>
             <a href={to("d", props.dataset, "s", row.id)}>
-              <SampleText text={row.text.slice(0, 160)} />
+              <SampleText text={excerpt(row.text, 160)} />
             </a>
             <LabelName label={row.label} />
             <span class="number">{figure(row.value)}</span>

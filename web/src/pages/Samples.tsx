@@ -2,7 +2,7 @@ import { useState } from "preact/hooks";
 import { get, part, type Problem, withQuery } from "../api";
 import { type Dataset, type Page, type Sample, SETS } from "../contract";
 import { asProblem, useAsked } from "../data";
-import { Card, Choice, Failure, Field, LabelName, SampleText, SetTag, Shown } from "../parts";
+import { Card, Choice, excerpt, Failure, Field, LabelName, SampleText, SetTag, Shown } from "../parts";
 import { to } from "../route";
 import { figure, percent, t, told } from "../words";
 
@@ -83,7 +83,7 @@ function Pages({ first, dataset }: { first: string; dataset: string }) {
               {items.map((item) => (
                 <li key={item.id}>
                   <a href={to("d", dataset, "s", item.id)}>
-                    <SampleText text={item.text.slice(0, 200)} pair={item.text_pair?.slice(0, 100) ?? null} />
+                    <SampleText text={excerpt(item.text, 200)} pair={item.text_pair && excerpt(item.text_pair, 100)} />
                   </a>
                   <LabelName label={item.label} />
                   <SetTag set={item.membership.set} />

@@ -38,11 +38,13 @@ interface Estimated {
 /** Those that most people want to see; the others are folded. */
 const FIRST = ["num_train_epochs", "learning_rate", "max_length", "per_device_train_batch_size", "policy"];
 const FIRST_OF: Record<string, string[]> = {
-  train: ["set", ...FIRST],
+  score: [...FIRST, "core_fraction"],
+  train: ["set", "version", ...FIRST],
   compare: ["subsets", "seeds", ...FIRST],
-  grow: ["rounds", "core_fraction", ...FIRST],
-  import: ["url", "format"],
-  split: ["method", "fractions", "field"],
+  grow: ["max_rounds", "core_fraction", ...FIRST],
+  import: ["url", "format", "ids"],
+  split: ["by", "validation", "test", "field"],
+  label: ["grades", "negatives", "split"],
 };
 
 export function StartJob({ dataset, kind }: { dataset: Dataset; kind: string }) {
@@ -156,8 +158,9 @@ function Form({ dataset, kind }: { dataset: Dataset; kind: Kind }) {
         <p aria-live="polite">
           {t("estimate")}: <strong>{duration(estimated.seconds.likely)}</strong>{" "}
           <span class="quiet">
-            {duration(estimated.seconds.low)}–{duration(estimated.seconds.high)} · {estimated.basis}
-            {estimated.steps !== null && ` · ${number(estimated.steps)} steps`}
+            {t("between", { low: duration(estimated.seconds.low), high: duration(estimated.seconds.high) })} ·{" "}
+            {told("basis", estimated.basis)}
+            {estimated.steps !== null && ` · ${t("steps", { count: number(estimated.steps) })}`}
           </span>
         </p>
       )}
@@ -168,6 +171,10 @@ function Form({ dataset, kind }: { dataset: Dataset; kind: Kind }) {
       </div>
     </form>
   );
+}
+
+function shownDefault(value: unknown): string {
+  return typeof value === "string" ? value : JSON.stringify(value);
 }
 
 function plain(parameter: Parameter): Parameter {
@@ -183,8 +190,8 @@ function ParameterField(props: {
   onChange: (text: string) => void;
 }) {
   const parameter = plain(props.parameter);
-  const standard = parameter.default === undefined || parameter.default === null ? "" : JSON.stringify(parameter.default);
-  const hint = [parameter.description, standard && `${t("by_default")}: ${standard}`].filter(Boolean).join(" · ");
+  const standard = parameter.default === undefined || parameter.default === null ? "" : shownDefault(parameter.default);
+  const hint = [parameter.description?.replaceAll("`", ""), standard && `${t("by_default")}: ${standard}`].filter(Boolean).join(" · ");
   const values = parameter.enum ?? (parameter.type === "boolean" ? ["true", "false"] : null);
   return (
     <Field label={props.name} hint={hint}>

@@ -27,7 +27,7 @@ function reviewOf(dataset: string, id: string): string {
 
 type Reviewable = Other & { suggested_label: Label | null; review?: Verdict | null };
 
-export function VerdictButtons(props: { dataset: Dataset; sample: Reviewable; onDone: (verdict: Verdict | null) => void }) {
+export function VerdictButtons(props: { dataset: Dataset; sample: Reviewable; keys?: boolean; onDone: (verdict: Verdict | null) => void }) {
   const { dataset, sample } = props;
   const [problem, setProblem] = useState<Problem | null>(null);
   const [busy, setBusy] = useState(false);
@@ -41,6 +41,7 @@ export function VerdictButtons(props: { dataset: Dataset; sample: Reviewable; on
     setBusy(false);
   };
   const mayWrite = useMay("write");
+  const keyOf = (key: string) => props.keys && <kbd>{key}</kbd>;
   const others = (dataset.labels ?? []).filter((label) => label !== sample.label);
   const say = (judged: Judged) => act(judge(dataset.name, sample.id, judged), judged.verdict);
   return (
@@ -48,11 +49,13 @@ export function VerdictButtons(props: { dataset: Dataset; sample: Reviewable; on
       <legend>{t("your_verdict")}</legend>
       <button type="button" onClick={() => say({ verdict: "correct" })}>
         {t("verdict_correct")}
+        {keyOf("R")}
       </button>
       {others.length <= 5 ? (
         others.map((label) => (
           <button type="button" onClick={() => say({ verdict: "wrong", label })}>
             {t("verdict_change", { label: String(label) })}
+            {keyOf(label === sample.suggested_label ? "W" : String((dataset.labels ?? []).indexOf(label) + 1))}
           </button>
         ))
       ) : (
@@ -74,6 +77,7 @@ export function VerdictButtons(props: { dataset: Dataset; sample: Reviewable; on
       )}
       <button type="button" onClick={() => say({ verdict: "unsure" })}>
         {t("verdict_unsure")}
+        {keyOf("U")}
       </button>
       {sample.review && (
         <button type="button" class="link" onClick={() => act(takeBack(dataset.name, sample.id), null)}>

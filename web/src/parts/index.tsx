@@ -117,6 +117,11 @@ export function Choice(props: {
   );
 }
 
+/** The beginning of a text, with a mark where it was cut. */
+export function excerpt(text: string, limit: number): string {
+  return text.length <= limit ? text : `${text.slice(0, limit).trimEnd()} …`;
+}
+
 const SHOWN_CHARACTERS = 600;
 
 /** A text of a sample: shown as text whatever is in it, right to left marks kept inside, long ones cut. */

@@ -2,6 +2,7 @@
 
 import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
+import { figure } from "../words";
 
 export interface Line {
   name: string;
@@ -11,6 +12,9 @@ export interface Line {
 }
 
 const HEIGHT = 150;
+
+/** A value under the pointer; nothing where there is no pointer. */
+const shown = (_: uPlot, value: number | null) => (value === null ? "" : figure(value));
 
 export function Lines(props: { x: number[]; xName: string; lines: Line[]; said: string }) {
   const place = useRef<HTMLDivElement>(null);
@@ -25,9 +29,10 @@ export function Lines(props: { x: number[]; xName: string; lines: Line[]; said: 
         height: HEIGHT,
         scales: { x: { time: false } },
         series: [
-          { label: props.xName },
+          { label: props.xName, value: shown },
           ...props.lines.map((line) => ({
             label: line.name,
+            value: shown,
             stroke: colour(line.colour),
             width: 2,
             points: { show: props.x.length < 40 },

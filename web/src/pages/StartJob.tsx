@@ -11,7 +11,8 @@ import { duration, number, t, told } from "../words";
 interface Parameter {
   type?: string;
   enum?: (string | number)[];
-  const?: unknown;
+  $ref?: string;
+  properties?: Record<string, Parameter>;
   anyOf?: Parameter[];
   default?: unknown;
   description?: string;
@@ -23,7 +24,7 @@ interface Parameter {
 interface Kind {
   kind: string;
   trains: boolean;
-  params: { properties: Record<string, Parameter>; required?: string[] };
+  params: { properties: Record<string, Parameter>; required?: string[]; $defs?: Record<string, Parameter> };
 }
 
 interface Estimated {
@@ -82,7 +83,8 @@ function Form({ dataset, kind }: { dataset: Dataset; kind: Kind }) {
   const [given, setGiven] = useState<Record<string, string>>({});
   const [problem, setProblem] = useState<Problem | null>(null);
   const [estimated, setEstimated] = useState<Estimated["estimate"] | null>(null);
-  const properties = Object.entries(kind.params.properties);
+  const known = useMemo(() => parametersOf(kind), [kind]);
+  const properties = Object.entries(known);
   const first = FIRST_OF[kind.kind] ?? FIRST;
   const shown = properties.filter(([name]) => first.includes(name) || kind.params.required?.includes(name));
   const folded = properties.filter((one) => !shown.includes(one));
@@ -94,10 +96,10 @@ function Form({ dataset, kind }: { dataset: Dataset; kind: Kind }) {
       params: Object.fromEntries(
         Object.entries(given)
           .filter(([, text]) => text.trim() !== "")
-          .map(([name, text]) => [name, valueOf(text, kind.params.properties[name]!)]),
+          .map(([name, text]) => [name, valueOf(text, known[name]!)]),
       ),
     }),
-    [dataset.name, given, kind, model],
+    [dataset.name, given, kind, known, model],
   );
 
   const lacking = (kind.params.required ?? []).some((name) => !given[name]?.trim());
@@ -177,9 +179,18 @@ function shownDefault(value: unknown): string {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
-function plain(parameter: Parameter): Parameter {
-  const known = parameter.anyOf?.find((one) => one.type !== "null");
-  return known ? { ...known, ...parameter } : parameter;
+/** Each parameter with the type that it has where it is given. */
+function parametersOf({ params }: Kind): Record<string, Parameter> {
+  const named = (one: Parameter): Parameter => (one.$ref ? { ...params.$defs?.[one.$ref.split("/").at(-1)!], ...one } : one);
+  const plain = (one: Parameter): Parameter => ({ ...named(one.anyOf?.find((other) => other.type !== "null") ?? one), ...one });
+  return Object.fromEntries(Object.entries(params.properties).map(([name, one]) => [name, plain(one)]));
+}
+
+/** What an object may look like: its own parameters with their defaults. */
+function example({ properties }: Parameter): string {
+  if (!properties) return "";
+  const known = Object.entries(properties).filter(([, one]) => one.default !== undefined && one.default !== null);
+  return JSON.stringify(Object.fromEntries(known.map(([name, one]) => [name, one.default])));
 }
 
 function ParameterField(props: {
@@ -189,7 +200,7 @@ function ParameterField(props: {
   value: string;
   onChange: (text: string) => void;
 }) {
-  const parameter = plain(props.parameter);
+  const { parameter } = props;
   const standard = parameter.default === undefined || parameter.default === null ? "" : shownDefault(parameter.default);
   const hint = [parameter.description?.replaceAll("`", ""), standard && `${t("by_default")}: ${standard}`].filter(Boolean).join(" · ");
   const values = parameter.enum ?? (parameter.type === "boolean" ? ["true", "false"] : null);
@@ -206,7 +217,7 @@ function ParameterField(props: {
         <input
           required={props.required}
           inputMode={parameter.type === "integer" || parameter.type === "number" ? "decimal" : "text"}
-          placeholder={standard}
+          placeholder={standard || example(parameter)}
           value={props.value}
           onInput={(event) => props.onChange(event.currentTarget.value)}
         />
@@ -217,7 +228,7 @@ function ParameterField(props: {
 
 /** Text as JSON where the parameter is no text; what is no JSON goes as it is, and the service says what is wrong. */
 function valueOf(text: string, parameter: Parameter): unknown {
-  const { type, enum: values } = plain(parameter);
+  const { type, enum: values } = parameter;
   if (type === "string" || values?.includes(text)) return text;
   try {
     return JSON.parse(text);

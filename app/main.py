@@ -106,7 +106,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     audited = AuditDeeds(limited, service.state.audit.desk)
     app.state.admission = admitted = Admission(audited, settings)
     checked = KeyCheck(admitted, KeyRing(service.state, settings), rates)
-    app.front = RequestContext(AuditRefusals(checked, service.state.audit.desk))
+    app.front = RequestContext(AuditRefusals(checked, service.state.audit.desk, admitted.take_untold))
     if settings.otel_endpoint is not None:
         app.front = Traced(app.front)
     install_problem_handlers(app)

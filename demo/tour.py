@@ -1,9 +1,9 @@
-"""Goes through the whole dashboard in a real Chromium, on the demo's reviews, and takes the pictures of the docs.
+"""Goes through the dashboard in a real Chromium, on the demo's reviews, and takes the pictures of the docs.
 
 make pictures        or: python -m demo.tour [--pictures DIR]     (needs Chromium; about ten minutes)
 
-From a file through splits, a scored job, the map and a hundred verdicts to a comparison; the verdicts are what the
-stars say, which the service is never told. It ends with 1 if a page complains.
+From a file through splits, a score job, the map and a hundred verdicts to a comparison; the verdicts are what
+the stars say, which the service is never told. It ends with 1 if a page complains.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from demo.slips import is_slip
 PICTURES = Path(__file__).parents[1] / "docs" / "figures"
 DATASET = "shop-reviews"
 VERDICTS = 100
-JOB_MS = 600_000
+PATIENCE_MS, JOB_MS = 30_000, 600_000
 SMALL = {"max_length": "64", "learning_rate": "0.0001", "model_config": '{"num_hidden_layers": 2}'}
 
 
@@ -37,12 +37,15 @@ def main() -> int:
     )
     parser.add_argument("--pictures", type=Path, default=PICTURES, metavar="DIR")
     pictures: Path = parser.parse_args().pictures
-    browser_path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    browser_path = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
     complaints: list[str] = []
     with running_service() as service, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
         page = browser.new_context(viewport={"width": 1280, "height": 860}, locale="en-GB").new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(PATIENCE_MS)
+        expect.set_options(timeout=PATIENCE_MS)
         page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(service.address)
@@ -110,7 +113,9 @@ class _Tour:
         page.get_by_role("button", name="Start", exact=True).click()
         state = page.locator(".title .state")
         if picture:
-            expect(page.locator(".live strong")).to_have_text(re.compile(r"^[7-9]\d(\.\d)?%$"), timeout=JOB_MS)
+            expect(page.locator(".live strong")).to_have_text(
+                re.compile(r"^[7-9]\d(\.\d)?%$"), timeout=JOB_MS
+            )
             self._picture(picture)
         expect(state).not_to_have_text(re.compile("waiting|running"), timeout=JOB_MS)
         expect(state).to_have_text("done")

@@ -27,7 +27,9 @@ LEAST_SHARE, SHRINKING, GROWTH = 0.05, 0.7, 0.005
 """Of all places; at a probe that was late; at one that was not."""
 _ADAPTED = (Work.LOOKUPS, Work.BATCHES, Work.ORDINARY, Work.ROWS)
 """Those whose work is mostly the loop's own, or keeps the interpreter from it."""
-_TURNED_AWAY = (Work.LOOKUPS, Work.BATCHES, Work.ORDINARY)
+_LOOKING = (Work.LOOKUPS, Work.BATCHES)
+_SMALL_BODY = 1 << 20
+"""A refused request's body is read to its end, so that its connection can go on; not one that is longer."""
 log = get_logger(__name__)
 
 
@@ -74,6 +76,7 @@ class Admission:
             REQUESTS_SHED.labels(work.value)  # there from the start, as nought
         self._refused = 0
         self._tell_at = 0.0
+        self._untold = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         work, dataset = work_of(scope["method"], scope["path"], scope["query_string"])
@@ -116,19 +119,30 @@ class Admission:
     def strained(self) -> bool:
         return self._share < 1.0
 
-    def turns_away(self, method: str, path: str, query: bytes) -> Refusal | None:
-        """Before a request is even begun: the refusal of one that only looks and would find its gate full.
+    def turns_away(self, method: str, path: str, query: bytes, body_bytes: int | None) -> Refusal | None:
+        """Before a request is even begun: the refusal of one that would find its gate full.
 
         A process that has too much to do must not spend itself on refusals, so these skip all that a request
-        carries. Whoever changes something takes the long way, which leaves a trace in the audit log.
+        carries: those that look, and those that bring rows, of which the audit log is told the number.
+        Whatever else changes something is refused the long way, with an entry.
+
+        Args:
+            body_bytes: how long the body is; None where that is not said.
         """
         work, _ = work_of(method, path, query)
-        if work not in _TURNED_AWAY or (method != "GET" and work is not Work.BATCHES):
+        brings_rows = work is Work.ROWS and body_bytes is not None and body_bytes <= _SMALL_BODY
+        looks = work in _LOOKING or (work is Work.ORDINARY and method == "GET")
+        if work is None or not (looks or brings_rows) or not self.gates[work].full:
             return None
-        if not self.gates[work].full:
-            return None
+        if brings_rows:
+            self._untold += 1
         self._note(work)
         return self._refusals[work]
+
+    def take_untold(self) -> int:
+        """Requests with rows that were turned away since this was asked last."""
+        untold, self._untold = self._untold, 0
+        return untold
 
     def _note(self, work: Work) -> None:
         """One line for many: a line for each would cost more than the refusals."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -118,13 +119,17 @@ class AuditRefusals:
 
     To be placed before the check of keys. Those who try keys cannot fill the log: beyond `FREE` entries at
     once and `A_SECOND` from then on, refusals are counted in the next entry.
+
+    Args:
+        take_untold: how many were refused since it was asked last without coming here; counted likewise.
     """
 
     FREE, A_SECOND = 50.0, 10.0
 
-    def __init__(self, app: ASGIApp, desk: AuditDesk) -> None:
+    def __init__(self, app: ASGIApp, desk: AuditDesk, take_untold: Callable[[], int]) -> None:
         self._app = app
         self._desk = desk
+        self._take_untold = take_untold
         self._left, self._at = self.FREE, time.monotonic()
         self._left_out = 0
 
@@ -149,7 +154,7 @@ class AuditRefusals:
             self._left_out += 1
             return
         self._left -= 1
-        left_out, self._left_out = self._left_out, 0
+        left_out, self._left_out = self._left_out + self._take_untold(), 0
         try:
             if await self._desk.enter(msgspec.structs.replace(entry, left_out=left_out)):
                 return

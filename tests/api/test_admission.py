@@ -237,6 +237,51 @@ def test_a_refusal_is_a_problem_as_any_other(serve: Callable[..., Api]) -> None:
     assert api.http.get("/v1/datasets").status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body_bytes", "status"),
+    [
+        ("GET", "/v1/datasets/d/scores/s", 0, 503),
+        ("POST", "/v1/datasets/d/scores/lookup", 5_000, 503),
+        ("GET", "/v1/jobs", 0, 503),
+        ("POST", "/v1/datasets/d/samples", 5_000, 429),
+        ("POST", "/v1/datasets/d/samples", 5 << 20, None),
+        ("POST", "/v1/datasets/d/samples", None, None),
+        ("POST", "/v1/jobs", 100, None),
+        ("DELETE", "/v1/datasets/d", 0, None),
+        ("GET", "/v1/datasets/d/sets/core/export", 0, None),
+        ("GET", "/healthz", 0, None),
+    ],
+)
+def test_what_is_refused_before_it_is_begun(
+    method: str, path: str, body_bytes: int | None, status: int | None
+) -> None:
+    async def nothing(_scope: Any, _receive: Any, _send: Any) -> None: ...
+
+    admission = Admission(nothing, Settings())
+    assert admission.turns_away(method, path, b"", body_bytes) is None
+    for gate in admission.gates.values():
+        gate.shrink_to(0.0)
+        gate.taken, gate._room = gate.places, 0
+    refusal = admission.turns_away(method, path, b"", body_bytes)
+    assert (refusal and refusal.status) == status
+
+
+def test_rows_refused_before_they_are_begun_are_counted_in_the_next_entry(
+    serve: Callable[..., Api],
+) -> None:
+    api = serve(max_writers=1)
+    admission: Admission = api.http.app.state.admission  # type: ignore[attr-defined]
+    gate = admission.gates[Work.ROWS]
+    assert gate.enter("other")
+    gate._room = 0
+    for _ in range(3):
+        assert admission.turns_away("POST", "/v1/datasets/d/samples", b"", 10) is not None
+    assert code(api.post({"id": "1", "text": "a"}), 429) == "too_many_writers"
+    entry = json.loads(api.http.get("/v1/audit").text.splitlines()[-1])
+    assert (entry["status"], entry["left_out"]) == (429, 3)
+    gate.leave("other")
+
+
 def test_a_loop_that_lags_has_fewer_places_for_a_while() -> None:
     async def nothing(_scope: Any, _receive: Any, _send: Any) -> None: ...
 

@@ -24,10 +24,10 @@ class Choosy:
     strained = True
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, str, bytes]] = []
+        self.asked: list[tuple[str, str, bytes, int | None]] = []
 
-    def turns_away(self, method: str, path: str, query: bytes) -> Refusal | None:
-        self.asked.append((method, path, query))
+    def turns_away(self, method: str, path: str, query: bytes, body_bytes: int | None) -> Refusal | None:
+        self.asked.append((method, path, query, body_bytes))
         return Refusal(503, "overloaded", "it is full") if "no" in path else None
 
 
@@ -89,7 +89,8 @@ def test_one_connection_is_answered_and_turned_away_by_turns() -> None:
                 assert (await answer(reader))[0] == 503
                 writer.write(post("/yes", b"y" * 100_000))
                 assert (await answer(reader))[2] == b"POST /yes 100000"
-            assert admission.asked[0] == ("GET", "/no/here", b"a=1")
+            assert admission.asked[0] == ("GET", "/no/here", b"a=1", 0)
+            assert admission.asked[2] == ("POST", "/no", b"", 100_000)
             writer.close()
 
     anyio.run(run)

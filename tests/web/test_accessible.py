@@ -1,4 +1,4 @@
-"""No page breaks a rule of WCAG 2.1 AA that axe-core can look for: names, roles, contrast, order; by day and night."""
+"""No page breaks a rule of WCAG 2.1 AA that axe-core can look for (names, roles, contrast), day and night."""
 
 from __future__ import annotations
 

@@ -85,7 +85,8 @@ class Connection(HttpToolsProtocol):
         """Refuses a request that would find no place, without what uvicorn makes for each."""
         url, _, query = self.url.partition(b"?")
         path = unquote(url.decode("ascii", "replace"))
-        refusal = self.admission.turns_away(self.parser.get_method().decode("ascii"), path, query)
+        method = self.parser.get_method().decode("ascii")
+        refusal = self.admission.turns_away(method, path, query, self._body_bytes())
         if refusal is None:
             return False
         self._turned_away, self._header_since, self._mark = True, None, None
@@ -99,6 +100,14 @@ class Connection(HttpToolsProtocol):
         else:
             self.transport.close()
         return True
+
+    def _body_bytes(self) -> int | None:
+        """As the client says: nothing without a word, None for a body that comes in pieces."""
+        said = dict(self.headers)
+        if b"transfer-encoding" in said:
+            return None
+        length = said.get(b"content-length", b"0")
+        return int(length) if length.isdigit() else None
 
     # -- slow clients ------------------------------------------------------------------------------------
     def hurry(self, now: float) -> None:

@@ -39,11 +39,11 @@ $(VENV)/.demo: $(VENV)/.created $(PINS)
 
 $(VENV)/.test: $(VENV)/.created $(PINS)
 	@echo "Installing the service, the worker, the demo model and the checks into $(VENV) (minutes, the first time)"
-	$(INSTALL) -e ".[worker,demo,dev,otel]"
+	$(INSTALL) -e ".[worker,demo,dev,otel,wandb]"
 	@touch $(VENV)/.demo $@
 
 $(VENV)/.bench: $(VENV)/.test $(PINS)
-	$(INSTALL) -e ".[worker,demo,dev,otel,bench]"
+	$(INSTALL) -e ".[worker,demo,dev,otel,wandb,bench]"
 	@touch $@
 
 .PHONY: install
@@ -56,6 +56,10 @@ demo: $(VENV)/.demo ## A real scoring job on 2,500 clothing reviews, start to fi
 .PHONY: web
 web: ## Builds the dashboard's files from web/ (needs Node.js; the built ones are committed)
 	cd web && npm ci --no-audit --no-fund && npm run check && npm run build
+
+.PHONY: pictures
+pictures: $(VENV)/.test ## Drives the whole dashboard in a real Chromium on the demo's reviews; takes the pictures of the docs
+	$(BIN)/python -m demo.tour $(ARGS)
 
 .PHONY: test
 test: $(VENV)/.test ## All tests (JOBS=1: one after the other)

@@ -113,12 +113,15 @@ class Settings(BaseSettings):
     # Where traces go, over OTLP and HTTP.
     otel_endpoint: str | None = Field(default=None, pattern=r"^https?://")
 
+    # The project at Weights & Biases that `train` jobs are told to; wandb's own variables say where.
+    wandb_project: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.\-]{1,128}$")
+
     # What the logs look like: "auto" is readable in a terminal and JSON elsewhere.
     log_format: Literal["auto", "json", "console"] = "auto"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator(
-        *("api_keys_file", "pseudonym_key", "webhook_secret", "otel_endpoint"),
+        *("api_keys_file", "pseudonym_key", "webhook_secret", "otel_endpoint", "wandb_project"),
         *("key_rate", "key_concurrent", "key_queued_jobs"),
         mode="before",
     )

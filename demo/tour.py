@@ -63,7 +63,7 @@ class _Tour:
     def whole(self) -> None:
         self._upload()
         self._job("split", by="stratified", validation="0.1", test="0.2")
-        self._job("score", **SMALL, picture="job")
+        self._job("score", **SMALL, keep_model="true", picture="job")
         self._look()
         self._review()
         self._job("score", **SMALL, update="true")

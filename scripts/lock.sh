@@ -9,7 +9,7 @@ trap 'rm -rf "$work"' EXIT
 "${PYTHON:-python3}" -m venv "$work/venv"
 # async-timeout: redis wants it before Python 3.11.3, which is newer than what a user may have.
 "$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check ${PIP_FLAGS:-} \
-    ".[worker,demo,dev,otel,bench]" "torch==${TORCH:?}" async-timeout
+    ".[worker,demo,dev,otel,wandb,bench]" "torch==${TORCH:?}" async-timeout
 "$work/venv/bin/python" -m pip check
 
 {

@@ -57,11 +57,12 @@ def worker() -> None:
 
     from app.cli.environment import load_settings
     from app.logs import configure_logging
-    from app.up import require_worker_packages
+    from app.up import require_wandb, require_worker_packages
     from app.up.hub import keep_off_the_hub
 
     require_worker_packages()
     settings = load_settings()
+    require_wandb(settings)
     configure_logging(settings, part="worker")
     keep_off_the_hub(settings)
     # By name: the service is installed without the workers' packages, and imports none of them.

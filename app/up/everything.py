@@ -131,6 +131,16 @@ def require_worker_packages() -> None:
         )
 
 
+def require_wandb(settings: Settings) -> None:
+    """Raises GradSiftError (`wandb_not_installed`): better when a worker starts than when a training ends."""
+    if settings.wandb_project is not None and find_spec("wandb") is None:
+        raise GradSiftError(
+            "wandb_not_installed",
+            "GRADSIFT_WANDB_PROJECT is set, but the package wandb is not installed",
+            remedy='pip install "gradsift[wandb]", or unset GRADSIFT_WANDB_PROJECT.',
+        )
+
+
 def _own_commands() -> Commands:
     require_worker_packages()
     cli = [sys.executable, "-P", "-m", "app.cli"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -36,8 +36,10 @@ from workers.score.room import when_there_is_room
 from workers.train.card import model_card
 from workers.train.domain import DomainPretraining
 from workers.train.event_log import event_log, event_log_name
-from workers.train.fitting import Course, Fitting, predicted
+from workers.train.fitting import Fitting, predicted
+from workers.train.scalars import Scalar, scalars
 from workers.train.subset import as_many, members, of_ids
+from workers.train.wandb_run import tell_wandb
 
 CHOSEN = "chosen.pt"
 log = get_logger(__name__)
@@ -56,7 +58,7 @@ class TrainJob:
     """Trains on the chosen samples, evaluates on the validation and the test split, stores the model."""
 
     def __init__(self, state: State, settings: Settings, lease: JobLease) -> None:
-        self._state = state
+        self._state, self._settings = state, settings
         self._lease = lease
         self._params = TrainParams.model_validate(lease.claim.job.params)
         self._ground = TrainingGround(state, settings, lease, self._params)
@@ -123,7 +125,9 @@ class TrainJob:
         }
         ground.phase("saving", step=pace.done, total=pace.total)
         files = when_there_is_room(self._lease, lambda: self._save(classifier, data, result))
-        files += when_there_is_room(self._lease, lambda: self._keep_events(course, result))
+        figures = list(scalars(course, result))
+        files += when_there_is_room(self._lease, lambda: self._keep_events(figures))
+        tell_wandb(self._settings, self._ground.claim.job, figures, result)
         result = {**result, "files": sorted(files)}
         report_training(
             ground, result, course.points, None if tested is None else (tested.rows, tested.logits)
@@ -169,10 +173,10 @@ class TrainJob:
         logits = predicted(self._ground, run, classifier, texts.tokens)
         return Evaluated(rows, logits, measure(rows).of(logits).metrics | {"count": len(rows)})
 
-    def _keep_events(self, course: Course, result: dict[str, Any]) -> list[str]:
+    def _keep_events(self, figures: Sequence[Scalar]) -> list[str]:
         """Writes what TensorBoard reads; its name. Bears repetition."""
         name = event_log_name(self._ground.claim.job)
-        self._ground.results.write(name, event_log(course, result))
+        self._ground.results.write(name, event_log(figures))
         return [name]
 
     def _save(self, classifier: LoadedClassifier, data: JobData, result: dict[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import re
 import shutil
 import sys
@@ -17,6 +18,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
 from demo.run import REVIEWS
@@ -27,7 +29,8 @@ from demo.slips import is_slip
 PICTURES = Path(__file__).parents[1] / "docs" / "figures"
 DATASET = "shop-reviews"
 VERDICTS = 100
-PATIENCE_MS, JOB_MS = 30_000, 600_000
+COLOURS = 128
+PATIENCE_MS, JOB_MS = 30_000, 1_800_000
 SMALL = {"max_length": "64", "learning_rate": "0.0001", "model_config": '{"num_hidden_layers": 2}'}
 
 
@@ -67,7 +70,7 @@ class _Tour:
         self._look()
         self._review()
         self._job("score", **SMALL, update="true")
-        self._job("compare", **SMALL, subsets="core, core@1", max_steps="80")
+        self._job("compare", **(SMALL | {"learning_rate": "0.0005"}), subsets="core", max_steps="60")
         self._compare()
         self._small_and_dark()
 
@@ -186,7 +189,9 @@ class _Tour:
 
     def _picture(self, name: str, *, whole: bool = False) -> None:
         self.page.wait_for_load_state("networkidle" if name != "job" else "load")
-        self.page.screenshot(path=self.pictures / f"dashboard-{name}.png", full_page=whole)
+        taken = Image.open(io.BytesIO(self.page.screenshot(full_page=whole)))
+        flat = taken.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+        flat.save(self.pictures / f"dashboard-{name}.png", optimize=True)
 
     @staticmethod
     def _told(text: str) -> None:

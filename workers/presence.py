@@ -10,6 +10,7 @@ from app.logs import get_logger
 from app.store.connections import REFUSED, TRANSIENT
 from app.store.jobs import JobStore
 from app.store.roll import Roll
+from workers.forking import STILLNESS
 
 BEAT_SECONDS = 1.0
 GONE_AFTER_SECONDS = 5.0
@@ -49,7 +50,8 @@ class Presence:
     def _beat(self) -> None:
         while True:
             try:
-                self._roll.beat(self._name, self._gone_after)
+                with STILLNESS:
+                    self._roll.beat(self._name, self._gone_after)
             except (*TRANSIENT, REFUSED) as error:
                 log.warning("redis does not answer, or refuses", error=str(error))
             if self._stop.wait(BEAT_SECONDS):

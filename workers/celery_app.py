@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 from importlib import import_module
 from typing import Any
 
@@ -27,6 +26,7 @@ from app.store.state import open_state
 from app.tracing import start_tracing
 from workers.figures import FiguresThread
 from workers.forking import NICENESS, WHAT_JOBS_NEED, children_are_forked, load_beforehand
+from workers.pool import CHILD_IS_UP
 from workers.presence import WorkerPresence, name_this_worker
 from workers.threads import spin_little
 
@@ -48,7 +48,7 @@ def run_next() -> None:
 def run_worker() -> None:
     """Runs a worker in the foreground until SIGTERM or Ctrl-C; one child process does the jobs.
 
-    It is not there for anyone, and takes no hint, before what a job needs is loaded.
+    It is not there for anyone, and nothing is given to the child, before what a job needs is loaded.
     """
     name_this_worker()
     spin_little()
@@ -79,15 +79,14 @@ def _child_starts(**_: Any) -> None:
     os.nice(NICENESS)
     configure_logging(get_settings(), part="worker")
     start_tracing(get_settings(), "worker")
-    if not children_are_forked():  # and so everything is still to be loaded: not only when a job waits for it
-        threading.Thread(target=import_module, args=(WHAT_JOBS_NEED,), name="warm-up", daemon=True).start()
+    import_module(WHAT_JOBS_NEED)  # where it was not forked; no job reaches it before
     FiguresThread(open_state(get_settings()).worker_figures, name_this_worker(), "jobs").start()
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _ready(**_: Any) -> None:
     state = open_state(get_settings())
-    presence = WorkerPresence(state.jobs, name_this_worker())
+    presence = WorkerPresence(state.jobs, name_this_worker(), CHILD_IS_UP)
     presence.start()
     FiguresThread(state.worker_figures, name_this_worker(), "main").start()
     _present.append(presence)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.processes import python
+from app.settings import Settings
+from app.store.state import State
+from tests.processes import python, wait_until
 from workers.forking import Stillness
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="children are forked on Linux alone")
@@ -46,10 +50,13 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 )
 
-HANDED_OVER = """
+WORKER = """
 import sys
+from pathlib import Path
+from workers import forking
+if sys.argv[1] == "spawn":
+    forking.GPU_DEVICES = (Path("/dev/null"),)
 from workers import celery_app
-celery_app.celery.worker_main = lambda arguments: print("workers.runner" in sys.modules)
 celery_app.run_worker()
 """
 
@@ -63,9 +70,22 @@ def test_a_child_computes_in_several_threads_after_its_parent_loaded_torch(tmp_p
     assert (gradient, taken, near) == (1200.0, 10_000, list(range(16)))
 
 
-def test_a_worker_begins_to_take_hints_when_everything_is_loaded() -> None:
-    output, _ = python(HANDED_OVER).communicate(timeout=100)
-    assert output.strip() == "True"
+@pytest.mark.slow
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_a_worker_is_there_when_its_child_has_torch_loaded(
+    start: str, settings: Settings, state: State
+) -> None:
+    own = {f"GRADSIFT_{name.upper()}": str(getattr(settings, name)) for name in settings.model_fields_set}
+    with python(WORKER, start, env=os.environ | own) as process:
+        try:
+            wait_until(lambda: state.jobs.present.count() == 1, 100)
+            children = psutil.Process(process.pid).children()
+            assert any("libtorch_cpu" in Path(f"/proc/{child.pid}/maps").read_text() for child in children)
+            commands = [" ".join(child.cmdline()) for child in children]
+            assert any("billiard.spawn" in command for command in commands) is (start == "spawn")
+        finally:
+            process.terminate()
+            assert process.wait(30) == 0
 
 
 def test_a_process_forks_only_while_the_threads_stand_still() -> None:

@@ -41,8 +41,9 @@ def make_celery(settings: Settings) -> Celery:
         worker_prefetch_multiplier=1,
         worker_concurrency=1,
         worker_pool_start_method="spawn",
-        # On a machine that has much to do a new child takes longer than the 4 s after which Celery kills it.
-        worker_proc_alive_timeout=120.0,
+        # A child that was not forked loads torch before it is up: seconds, or a minute on a machine that has
+        # much to do. Celery kills it after 4 s.
+        worker_proc_alive_timeout=600.0,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,

@@ -138,6 +138,13 @@ def test_settings_are_ours_and_images_of_this_version() -> None:
     }
 
 
+def test_a_rollout_waits_for_a_worker_that_could_begin_a_job() -> None:
+    deployment = yaml.safe_load((FOLDER / "base" / "worker.yaml").read_text(encoding="utf-8"))
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["startupProbe"]["exec"]["command"][-1] == "/srv/worker_alive.py"
+    assert "livenessProbe" not in container, "a Redis that is away must not cost a job its process"
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_a_kustomization_names_the_files_beside_it(overlay: str) -> None:
     folder = FOLDER / overlay

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 from importlib import import_module
 from typing import Any
 
@@ -26,30 +25,36 @@ from app.store.guard import die_with_parent
 from app.store.state import open_state
 from app.tracing import start_tracing
 from workers.figures import FiguresThread
+from workers.forking import NICENESS, WHAT_JOBS_NEED, children_are_forked, load_beforehand
+from workers.pool import CHILD_IS_UP
 from workers.presence import WorkerPresence, name_this_worker
 from workers.threads import spin_little
 
 celery = make_celery(get_settings())
 celery.conf.include = ["workers.celery_app"]
+celery.conf.worker_pool = "workers.pool:JobPool"
+celery.conf.worker_pool_start_method = "fork" if children_are_forked() else "spawn"
 _present: list[WorkerPresence] = []
-NICENESS = 5
-"""Where jobs share cores with the API, they give way to whoever waits for an answer."""
 
 
 @celery.task(name=RUN_NEXT, ignore_result=True)  # type: ignore[untyped-decorator]
 def run_next() -> None:
     """Runs waiting jobs until none is left. The message is only a hint: the queue in Redis says which."""
-    from workers.runner import run_waiting_jobs  # brings torch, which the parent process does without
+    from workers.runner import run_waiting_jobs  # brings torch, which makes a fresh interpreter wait
 
     run_waiting_jobs(get_settings(), name_this_worker())
 
 
 def run_worker() -> None:
-    """Runs a worker in the foreground until SIGTERM or Ctrl-C; one child process does the jobs."""
+    """Runs a worker in the foreground until SIGTERM or Ctrl-C; one child process does the jobs.
+
+    It is not there for anyone, and nothing is given to the child, before what a job needs is loaded.
+    """
     name_this_worker()
     spin_little()
+    if children_are_forked():
+        load_beforehand()
     options = [
-        "--pool=prefork",
         "--concurrency=1",
         "--without-gossip",
         "--without-mingle",
@@ -74,16 +79,14 @@ def _child_starts(**_: Any) -> None:
     os.nice(NICENESS)
     configure_logging(get_settings(), part="worker")
     start_tracing(get_settings(), "worker")
-    # Torch takes seconds to import: more than Celery lets a child take to come up, and more than a job that
-    # has lost its worker should wait.
-    threading.Thread(target=import_module, args=("workers.runner",), name="warm-up", daemon=True).start()
+    import_module(WHAT_JOBS_NEED)  # where it was not forked; no job reaches it before
     FiguresThread(open_state(get_settings()).worker_figures, name_this_worker(), "jobs").start()
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _ready(**_: Any) -> None:
     state = open_state(get_settings())
-    presence = WorkerPresence(state.jobs, name_this_worker())
+    presence = WorkerPresence(state.jobs, name_this_worker(), CHILD_IS_UP)
     presence.start()
     FiguresThread(state.worker_figures, name_this_worker(), "main").start()
     _present.append(presence)

@@ -13,6 +13,7 @@ from typing import Any
 from app.logs import get_logger
 from app.store.connections import REFUSED, TRANSIENT
 from app.store.worker_figures import WorkerFigures
+from workers.forking import STILLNESS
 
 TOLD_SECONDS = 5.0
 log = get_logger(__name__)
@@ -33,7 +34,8 @@ class FiguresThread(threading.Thread):
     def run(self) -> None:
         while True:
             try:
-                self._store.leave(self._worker, self._process, process_figures())
+                with STILLNESS:
+                    self._store.leave(self._worker, self._process, process_figures())
             except (*TRANSIENT, REFUSED) as error:
                 log.debug("figures are left later", error=str(error))
             time.sleep(TOLD_SECONDS)

@@ -10,9 +10,11 @@ from app.logs import get_logger
 from app.store.connections import REFUSED, TRANSIENT
 from app.store.jobs import JobStore
 from app.store.roll import Roll
+from workers.forking import STILLNESS
 
 BEAT_SECONDS = 1.0
 GONE_AFTER_SECONDS = 5.0
+READY_SECONDS = 0.2
 NAME_VARIABLE = "GRADSIFT_WORKER_NAME"
 log = get_logger(__name__)
 
@@ -49,7 +51,8 @@ class Presence:
     def _beat(self) -> None:
         while True:
             try:
-                self._roll.beat(self._name, self._gone_after)
+                with STILLNESS:
+                    self._roll.beat(self._name, self._gone_after)
             except (*TRANSIENT, REFUSED) as error:
                 log.warning("redis does not answer, or refuses", error=str(error))
             if self._stop.wait(BEAT_SECONDS):
@@ -57,11 +60,15 @@ class Presence:
 
 
 class WorkerPresence(Presence):
-    """A worker's, which has a job to give back before it leaves."""
+    """A worker's, which has a job to give back before it leaves.
 
-    def __init__(self, jobs: JobStore, name: str) -> None:
+    ready: set when the worker could begin a job; it is not there for anyone before.
+    """
+
+    def __init__(self, jobs: JobStore, name: str, ready: threading.Event) -> None:
         super().__init__(jobs.present, name)
         self._jobs = jobs
+        self._ready = ready
 
     def drain(self) -> None:
         """Asks the running job to checkpoint and go back to the queue."""
@@ -81,3 +88,9 @@ class WorkerPresence(Presence):
 
     def _go(self) -> None:
         self._jobs.leave(self._name)
+
+    def _beat(self) -> None:
+        while not self._ready.wait(READY_SECONDS):
+            if self._stop.is_set():
+                return
+        super()._beat()

@@ -16,6 +16,7 @@ import signal
 import sys
 import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
@@ -64,9 +65,8 @@ def load_beforehand() -> None:
     """In the parent, before it has other threads than this one needs: imports what a job needs."""
     # Told to stop, it has nothing to finish. A container's first process dies of nothing without a handler.
     before = {number: signal.signal(number, _leave) for number in (signal.SIGINT, signal.SIGTERM)}
-    loading = threading.Thread(target=_load_nicely, name="loading")
-    loading.start()
-    loading.join()
+    with ThreadPoolExecutor(1, "loading") as loading:
+        loading.submit(_load_nicely).result()  # or raises: no worker without what it needs
     for number, handler in before.items():
         signal.signal(number, handler)
     gc.collect()

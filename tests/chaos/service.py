@@ -22,7 +22,7 @@ from app.store.guard import guarded
 from tests.chaos.faults import ROOT, faulty_source
 from tests.chaos.plan import Plan
 
-READY_SECONDS = 90.0
+READY_SECONDS = 180.0
 
 
 class Process:

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import psutil
 
-READY_SECONDS = 60.0
+READY_SECONDS = 120.0
 JOB_SECONDS = 90.0
 
 

@@ -20,7 +20,7 @@ from tests.playing import Player
 KEPT = "kept"
 """A dataset with scores and sets; the fuzzer is kept from deleting it."""
 ROWS = 12
-READY_SECONDS = 60.0
+READY_SECONDS = 120.0
 STOP_SECONDS = 15.0
 
 

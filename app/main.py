@@ -40,6 +40,7 @@ from app.api.routes import (
     sets,
     splits,
 )
+from app.api.serving.allocator import give_memory_back
 from app.api.traced import Traced
 from app.logs import get_logger
 from app.queue import make_celery, send_hint
@@ -149,10 +150,15 @@ async def _keep_house(service: Service) -> None:
     """Rounds of housekeeping, never two at once; one that is under way when the service stops is left."""
     seconds = service.settings.housekeeping_seconds
     housekeeper = Housekeeper(service.state, service.settings)
+
+    def tidy() -> None:
+        housekeeper.round()
+        give_memory_back()
+
     while seconds:
         await anyio.sleep(seconds)
         try:
-            await to_thread.run_sync(housekeeper.round, abandon_on_cancel=True)
+            await to_thread.run_sync(tidy, abandon_on_cancel=True)
         except TRANSIENT as error:
             log.warning("redis does not answer, housekeeping waits", error=str(error))
         except Exception:  # what one dataset's files do to a round must not end all that follow

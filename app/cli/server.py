@@ -9,6 +9,7 @@ from types import FrameType
 
 import uvicorn
 
+from app.api.serving.allocator import bound_allocator
 from app.api.serving.limits import Limits, room_for_connections
 from app.api.serving.protocol import connection_kind
 from app.api.serving.server import DrainingServer
@@ -32,6 +33,7 @@ def run_api(host: str, port: int, fd: int | None) -> None:
     Raises:
         GradSiftError: `unsafe_bind`, `port_in_use`, `cannot_listen`.
     """
+    bound_allocator()
     settings = load_settings()
     refuse_open_bind(host, settings, KeyArchive(settings.data_url).any_unrevoked)
     configure_logging(settings, part="api")

@@ -15,17 +15,24 @@ COMPACT_AT_FRAGMENTS = 64
 """Of fewer rows, by the housekeeper."""
 COMPACT_AT_ONCE = 4 * COMPACT_AT_FRAGMENTS
 """By the writer, who waits for it: nobody else has done so for long."""
-INDEX_CACHE_BYTES = 64 * 2**20
-METADATA_CACHE_BYTES = 32 * 2**20
+INDEX_CACHE_BYTES = 32 * 2**20
+METADATA_CACHE_BYTES = 8 * 2**20
 """Of a process and kind of table; Lance's own bounds are gigabytes."""
+APPENDING_BYTES = 2 * 2**20
+"""Of each cache of a session that rows are appended in. Every commit leaves a manifest and more there, which
+nobody asks for after the next commit, and which keeps the pages around it from being given back."""
 JOINING: dict[str, Any] = {"target_rows_per_fragment": FRAGMENT_ROWS, "num_threads": 1, "batch_size": 1024}
 log = get_logger(__name__)
 
 
-def open_session() -> Any:
-    """What is kept of files between calls; a handle itself is not shared by threads."""
+def open_session(*, appending: bool = False) -> Any:
+    """What is kept of files between calls; a handle itself is not shared by threads.
+
+    appending: for those who need no more than the newest version's manifest.
+    """
     return lance.Session(  # type: ignore[attr-defined]
-        index_cache_size_bytes=INDEX_CACHE_BYTES, metadata_cache_size_bytes=METADATA_CACHE_BYTES
+        index_cache_size_bytes=APPENDING_BYTES if appending else INDEX_CACHE_BYTES,
+        metadata_cache_size_bytes=APPENDING_BYTES if appending else METADATA_CACHE_BYTES,
     )
 
 

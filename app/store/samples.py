@@ -80,6 +80,7 @@ class SampleStore:
     def __init__(self, data_url: str) -> None:
         self._data_url = data_url
         self._session = open_session()
+        self._appending = open_session(appending=True)
         self._counts: dict[str, tuple[int, list[dict[str, Any]]]] = {}
 
     def location(self, dataset: Dataset) -> str:
@@ -115,10 +116,12 @@ class SampleStore:
             return table
 
     @contextmanager
-    def _opened(self, dataset: Dataset, version: int | None = None) -> Iterator[lance.LanceDataset]:
+    def _opened(
+        self, dataset: Dataset, version: int | None = None, *, session: Any = None
+    ) -> Iterator[lance.LanceDataset]:
         """The table; tells a dataset that was deleted under its user from a store that does not answer."""
         try:
-            yield lance.dataset(self.location(dataset), version=version, session=self._session)
+            yield lance.dataset(self.location(dataset), version=version, session=session or self._session)
         except (OSError, ValueError) as error:  # what Lance and Arrow raise for a file that is not there
             if not exists(join_location(self.location(dataset), "_versions")):
                 detail = f"the samples of {dataset.name!r} are gone: the dataset was deleted meanwhile"
@@ -129,7 +132,7 @@ class SampleStore:
 
     def write(self, dataset: Dataset, rows: pa.Table, *, all_new: bool) -> None:
         """Stores rows by ordinal: appended when all are known to be new, else inserted or replaced."""
-        with self._opened(dataset) as table:
+        with self._opened(dataset, session=self._appending if all_new else None) as table:
             if all_new:
                 lance.write_dataset(rows, table, mode="append")
             else:
@@ -151,7 +154,8 @@ class SampleStore:
 
     def compact_if_scattered(self, dataset: Dataset) -> bool:
         """Joins many small fragments and drops old versions; those that a job reads are tagged and stay."""
-        return compact_if_scattered(self.table(dataset))
+        with self._opened(dataset, session=self._appending) as table:
+            return compact_if_scattered(table)
 
     def upkeep(self, dataset: Dataset, writing: Writing) -> TableUpkeep:
         return TableUpkeep(self.location(dataset), lambda: self.table(dataset), writing)

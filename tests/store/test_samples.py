@@ -118,3 +118,12 @@ def test_artifacts_appear_whole_and_go(tmp_path: Path) -> None:
     store.remove_all()
     store.remove_all()
     assert store.read("other") is None
+
+
+def test_appended_rows_leave_nothing_in_the_cache_of_those_who_read(state: State, player: Player) -> None:
+    dataset = player.dataset()
+    empty = state.samples.table(dataset).session().size_bytes()
+    for number in range(60):
+        player.send(dataset, [{"id": str(number), "text": "new"}])
+    held = state.samples.table(dataset).session().size_bytes()
+    assert held - empty < 250_000  # the newest version's manifest, but not that of each

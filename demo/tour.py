@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, ViewportSize, expect, sync_playwright
 
 from demo.run import REVIEWS
 from demo.scenario import LABELS, Row, read_reviews
@@ -28,6 +28,7 @@ from demo.slips import is_slip
 
 PICTURES = Path(__file__).parents[1] / "docs" / "figures"
 DATASET = "shop-reviews"
+SIZE: ViewportSize = {"width": 1280, "height": 860}
 VERDICTS = 100
 COLOURS = 128
 PATIENCE_MS, JOB_MS = 30_000, 1_800_000
@@ -46,7 +47,7 @@ def main() -> int:
     complaints: list[str] = []
     with running_service() as service, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
-        page = browser.new_context(viewport={"width": 1280, "height": 860}, locale="en-GB").new_page()
+        page = browser.new_context(viewport=SIZE, locale="en-GB").new_page()
         page.set_default_timeout(PATIENCE_MS)
         expect.set_options(timeout=PATIENCE_MS)
         page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
@@ -70,7 +71,7 @@ class _Tour:
         self._look()
         self._review()
         self._job("score", **SMALL, update="true")
-        self._job("compare", **(SMALL | {"learning_rate": "0.0005"}), subsets="core", max_steps="60")
+        self._job("compare", **(SMALL | {"learning_rate": "0.0003"}), subsets="core", num_train_epochs="2")
         self._compare()
         self._small_and_dark()
 
@@ -169,14 +170,15 @@ class _Tour:
         page.get_by_role("link", name="Compare", exact=True).click()
         expect(page.locator("figure.curve")).to_be_visible()
         expect(page.locator(".matrix")).to_be_visible()
-        page.wait_for_load_state("networkidle")
-        self._picture("compare", whole=True)
+        page.set_viewport_size({"width": 1280, "height": 1400})
+        self._picture("compare")
+        page.set_viewport_size(SIZE)
 
     def _small_and_dark(self) -> None:
         page = self.page
         page.emulate_media(color_scheme="dark")
         page.get_by_role("link", name="Overview", exact=True).click()
-        page.wait_for_load_state("networkidle")
+        expect(page.locator("section", has_text="Most worth a look").locator("li")).to_have_count(10)
         self._picture("dark")
         page.set_viewport_size({"width": 390, "height": 844})
         page.get_by_role("link", name="Review", exact=True).click()
@@ -187,9 +189,9 @@ class _Tour:
         page.wait_for_load_state("networkidle")
         self._picture("chinese")
 
-    def _picture(self, name: str, *, whole: bool = False) -> None:
+    def _picture(self, name: str) -> None:
         self.page.wait_for_load_state("networkidle" if name != "job" else "load")
-        taken = Image.open(io.BytesIO(self.page.screenshot(full_page=whole)))
+        taken = Image.open(io.BytesIO(self.page.screenshot()))
         flat = taken.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
         flat.save(self.pictures / f"dashboard-{name}.png", optimize=True)
 

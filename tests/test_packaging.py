@@ -123,8 +123,8 @@ def _requirements_of(name: str, extras: frozenset[str]) -> list[str]:
     ("folders", "extras"),
     [
         (("app",), ("otel",)),
-        (("models", "workers"), ("worker",)),
-        (("demo", "tests"), ("worker", "demo", "dev", "otel")),
+        (("models", "workers"), ("worker", "wandb")),
+        (("demo", "tests"), ("worker", "demo", "dev", "otel", "wandb")),
     ],
 )
 def test_every_import_is_declared(folders: tuple[str, ...], extras: tuple[str, ...]) -> None:

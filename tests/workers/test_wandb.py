@@ -75,6 +75,13 @@ def test_a_job_is_a_run_with_its_curves(told: Bench, tmp_path: Path) -> None:
     assert "lovely" not in str(found)
 
 
+def test_no_id_of_a_sample_is_told(told: Bench, tmp_path: Path) -> None:
+    result_of(train(told, ids=["s0001", "s0000", "s0002"], num_train_epochs=1))
+    sent = str(list(records(tmp_path)))
+    assert "num_train_epochs" in sent
+    assert "s0001" not in sent
+
+
 def test_a_server_that_is_away_fails_no_job(
     told: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

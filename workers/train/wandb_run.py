@@ -30,8 +30,7 @@ log = get_logger(__name__)
 def tell_wandb(settings: Settings, job: Job, course: Iterable[Scalar], result: Mapping[str, Any]) -> None:
     """One run a job, under the job's id: figures by step, parameters, what the model was trained on.
 
-    No texts, labels or files, nothing of the machine.
-
+    No texts, labels or ids of samples, no files, nothing of the machine.
     Bears repetition. What goes wrong there does not end the job: its result holds all of it.
     """
     if settings.wandb_project is None:
@@ -61,7 +60,7 @@ def _run(wandb: Any, settings: Settings, job: Job, folder: str) -> Any:
         group=job.dataset,
         job_type=job.kind.value,
         resume="allow",
-        config={"dataset": job.dataset, "model": job.model, **job.params},
+        config={"dataset": job.dataset, "model": job.model, **_without_ids(job.params)},
         dir=os.environ.get("WANDB_DIR", folder),
         settings=wandb.Settings(
             console="off",
@@ -77,3 +76,7 @@ def _run(wandb: Any, settings: Settings, job: Job, folder: str) -> Any:
             finish_timeout_raises=True,
         ),
     )
+
+
+def _without_ids(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if name != "ids"}

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from app.api.dependencies import DatasetDep, ServiceDep
 from app.api.problems import problem_response
-from app.api.schemas import AnnotationsOut
+from app.api.review_schemas import AnnotationsOut
 from app.contracts import SetName
 from app.errors import REMEDIES
 from app.services import label_studio

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 
 from app.api.answers import json_answer
 from app.api.dependencies import Cursor, DatasetDep, Limit, ServiceDep
-from app.api.schemas import QueueOut, ReviewIn, ReviewOut, ReviewPage, SampleReviews
+from app.api.review_schemas import QueueOut, ReviewIn, ReviewOut, ReviewPage, SampleReviews
 from app.services import reviews as use
 from app.services.review_queue import first_to_review
 

@@ -5,6 +5,7 @@
     python benchmarks/load.py --overload 30      thirty seconds at three times it
 
 Everything (API, worker, Redis, clients) shares the cores of this machine, which is part of what is measured.
+With --apart the clients have one core and the service the others: what clients do takes nothing from it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,11 @@ STEP = 1.3
 def main() -> None:
     args = arguments()
     print(f"{os.cpu_count()} cores shared by all; the client alone can do {ceiling():,.0f} requests a second")
-    with LoadedService(args.samples, job=not args.no_job) as service:
+    cores = os.sched_getaffinity(0)
+    client_cores = {max(cores)} if args.apart else cores
+    if args.apart:
+        os.sched_setaffinity(0, cores - client_cores)  # what is started from here on
+    with LoadedService(args.samples, job=not args.no_job, client_cores=client_cores) as service:
         service.warm_up()
         capacity = args.capacity or find_capacity(service, args.step_seconds)
         print(f"\ncapacity: {capacity:.0f} requests a second (of the mixture)\n")
@@ -46,6 +51,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--soak", type=float, metavar="MINUTES")
     parser.add_argument("--overload", type=float, metavar="SECONDS")
     parser.add_argument("--no-job", action="store_true", help="without a score job beside the traffic")
+    parser.add_argument("--apart", action="store_true", help="the clients on a core of their own")
     return parser.parse_args()
 
 

@@ -27,10 +27,16 @@ _FOLLOWED = "followed"
 
 
 class LoadedService:
-    """Context manager. job: keep a score job running beside the traffic."""
+    """Context manager.
 
-    def __init__(self, samples: int, *, job: bool) -> None:
+    Args:
+        job: keep a score job running beside the traffic.
+        client_cores: where clients may run.
+    """
+
+    def __init__(self, samples: int, *, job: bool, client_cores: set[int]) -> None:
         self.samples = samples
+        self.client_cores = client_cores
         self._with_job = job
         self._stack = contextlib.ExitStack()
         self.job = "none"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -23,6 +24,7 @@ _A_CLIENT = 1500.0
 class Target(Protocol):
     port: int
     samples: int
+    client_cores: set[int]
 
     @property
     def job(self) -> str: ...
@@ -88,6 +90,8 @@ def traffic(target: Target, rate: float, seconds: float) -> Told:
             )
             for order in orders
         ]
+        for process in running:
+            os.sched_setaffinity(process.pid, target.client_cores)
         used = sum(float(process.communicate()[0].split()[-1]) for process in running)
         took = time.monotonic() - began
         entries = [entry for order in orders for entry in answers(Path(order.out))]
@@ -108,6 +112,7 @@ def _fresh_seed() -> int:
 class _Nothing:
     def __init__(self, port: int) -> None:
         self.port, self.samples, self.job = port, 1000, "none"
+        self.client_cores = os.sched_getaffinity(0)
 
 
 def ceiling() -> float:

@@ -224,6 +224,20 @@ def test_starts_in_order_and_stops_in_reverse(
     assert "bye bye" in (data_dir / "redis" / "server.log").read_text()
 
 
+def test_parts_share_a_session_so_that_niceness_counts_between_them_and_no_signal_of_a_terminal(
+    data_dir: Path, started: list[Up]
+) -> None:
+    """Linux shares cores between sessions first (sched_autogroup); Ctrl-C is for a group of processes."""
+    up = Up(data_dir)
+    started.append(up)
+    fetch(up.address)
+    up.await_event("predictor", "started")
+    parts = [up.server_pid(), *(up.await_event(part, "started")["pid"] for part in PARTS)]
+    assert {os.getsid(pid) for pid in parts} == {os.getsid(up.process.pid)}
+    assert [os.getpgid(pid) for pid in parts] == parts
+    assert up.stop(signal.SIGTERM) == 0
+
+
 def test_killed_it_leaves_nothing_running_and_the_next_finds_the_data(
     data_dir: Path, started: list[Up]
 ) -> None:

@@ -89,7 +89,7 @@ class EmbeddedRedis:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                start_new_session=True,
+                process_group=0,  # as app/up/parts.py has it, and for the same reason
                 pass_fds=(self._lock.fileno(),),
             )
         except OSError as error:

@@ -35,7 +35,10 @@ class Part(Protocol):
 
 
 class CommandPart:
-    """A command in a session of its own, which dies with this process."""
+    """A command in a process group of its own, which dies with this process.
+
+    Not in a session: Linux may share the cores between sessions first, however nice a worker is.
+    """
 
     hurried_grace = 0.0
 
@@ -65,7 +68,7 @@ class CommandPart:
             guarded(self._command),
             env=self._env,
             stdin=subprocess.DEVNULL,
-            start_new_session=True,
+            process_group=0,  # Ctrl-C is for the supervisor alone
             pass_fds=self._pass_fds,
         )
         self._swept = False
@@ -78,7 +81,7 @@ class CommandPart:
             return None
         status = self._process.poll()
         if status is not None and not self._swept:
-            self.kill()  # what it left of its session, such as the pool of a killed worker
+            self.kill()  # what it left of its group, such as the pool of a killed worker
             self._swept = True  # once: later the number may be another process's
         return status
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import socket
 import time
 from typing import cast
@@ -21,6 +22,8 @@ _TICKS_A_ROUND = 10
 _ROWS_SHARE = 0.7
 """Of the time for the last requests rows may come in for so long; the rest is for storing and telling."""
 _LAST_WORD_SECONDS = 0.5
+_ACCEPTED_A_TURN = 32
+"""libuv by itself accepts one a turn: where a turn takes long, new clients would wait for seconds."""
 log = get_logger(__name__)
 
 
@@ -49,6 +52,8 @@ class DrainingServer(uvicorn.Server):
         self._stopping = stopping
         self._drain_seconds = drain_seconds
         self._last_seconds = last_seconds
+        self._doors: list[socket.socket] = []
+        """Duplicates of the listening sockets, which the loop watches beside those of its own servers."""
 
     @property
     def _connections(self) -> list[Connection]:
@@ -56,6 +61,11 @@ class DrainingServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        loop = asyncio.get_running_loop()
+        self._doors = [listener.dup() for listener in sockets or []]
+        for door in self._doors:
+            door.setblocking(False)
+            loop.add_reader(door.fileno(), self._accept, door, _ACCEPTED_A_TURN)
         self._admission.watch()
 
     async def on_tick(self, counter: int) -> bool:
@@ -74,8 +84,10 @@ class DrainingServer(uvicorn.Server):
         for connection in self._connections:
             connection.say_farewell()
         await self._pass(self._drain_seconds)
-        for listener in sockets or []:
-            self._accept_those_who_wait(listener)
+        for door in self._doors:
+            asyncio.get_running_loop().remove_reader(door.fileno())
+            self._accept(door)  # the kernel has told those who wait that they are connected
+            door.close()
         for server in self.servers:
             server.close()
         for listener in sockets or []:
@@ -90,13 +102,11 @@ class DrainingServer(uvicorn.Server):
         while time.monotonic() < end and not self.force_exit:
             await asyncio.sleep(_TICK_SECONDS)
 
-    def _accept_those_who_wait(self, listener: socket.socket) -> None:
-        """The kernel has told them that they are connected; closed on them, it would say so no more."""
+    def _accept(self, door: socket.socket, most: int | None = None) -> None:
         loop = asyncio.get_running_loop()
-        listener.setblocking(False)
         with contextlib.suppress(OSError):  # nobody is left, or there are no more descriptors
-            while True:
-                accepted, _ = listener.accept()
+            for _ in range(most) if most else itertools.count():
+                accepted, _ = door.accept()
                 task = loop.create_task(loop.connect_accepted_socket(self._connection, accepted))
                 self.server_state.tasks.add(task)  # type: ignore[arg-type]
                 task.add_done_callback(self.server_state.tasks.discard)

@@ -197,6 +197,9 @@ async def _call_webhooks(service: Service) -> None:
 
 def _reap(service: Service) -> None:
     store, settings = service.state.jobs, service.settings
+    for worker in store.lines.lost(store.holders()):
+        job_id = store.note_death(worker, "its connection to Redis ended")
+        log.warning("the worker's connection ended", worker=worker, job_id=job_id)
     longest_gap = settings.lease_seconds / 2 + 2 * settings.reaper_seconds
     for job_id in store.reap(
         settings.max_crashes, lease_seconds=settings.lease_seconds, longest_gap_seconds=longest_gap

@@ -9,6 +9,7 @@ import threading
 from app.logs import get_logger
 from app.store.connections import REFUSED, TRANSIENT
 from app.store.jobs import JobStore
+from app.store.lines import Line
 from app.store.roll import Roll
 from workers.forking import STILLNESS
 
@@ -45,6 +46,9 @@ class Presence:
         except (*TRANSIENT, REFUSED) as error:
             log.warning("redis does not answer: the name will run out instead", error=str(error))
 
+    def _say(self) -> None:
+        self._roll.beat(self._name, self._gone_after)
+
     def _go(self) -> None:
         self._roll.leave(self._name)
 
@@ -52,7 +56,7 @@ class Presence:
         while True:
             try:
                 with STILLNESS:
-                    self._roll.beat(self._name, self._gone_after)
+                    self._say()
             except (*TRANSIENT, REFUSED) as error:
                 log.warning("redis does not answer, or refuses", error=str(error))
             if self._stop.wait(BEAT_SECONDS):
@@ -68,6 +72,7 @@ class WorkerPresence(Presence):
     def __init__(self, jobs: JobStore, name: str, ready: threading.Event) -> None:
         super().__init__(jobs.present, name)
         self._jobs = jobs
+        self._line: Line | None = jobs.line(name)
         self._ready = ready
 
     def drain(self) -> None:
@@ -85,6 +90,15 @@ class WorkerPresence(Presence):
             log.warning("redis does not answer: the job's lease will run out instead", error=str(error))
         else:
             log.error("the process that ran a job died", job_id=job_id, reason=reason)
+
+    def _say(self) -> None:
+        super()._say()
+        if self._line is not None:
+            try:
+                self._line.keep()
+            except REFUSED as error:  # a user of Redis without channels, say
+                log.warning("without a line: where this worker dies, its lease runs out", error=str(error))
+                self._line = None
 
     def _go(self) -> None:
         self._jobs.leave(self._name)

@@ -116,7 +116,7 @@ def _counted(counts: dict[str, int]) -> Iterator[Metric]:
     ]
     yield _counter("jobs_ended", "Jobs that ended.", ["kind", "state"], ended)
     for name, key, text in (
-        ("jobs_reaped", tally.REAPED, "Jobs taken back because their lease ran out."),
+        ("jobs_reaped", tally.REAPED, "Jobs taken back from workers that died or stood still."),
         ("leases_lost", tally.LEASES_LOST, "Workers that found their job to be another's."),
         ("writes_refused", tally.WRITES_REFUSED, "Writes of workers that a dataset's fence kept out."),
         ("compactions", tally.COMPACTIONS, "Tables that housekeeping has compacted."),

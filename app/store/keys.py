@@ -134,6 +134,10 @@ class JobKeys:
         """Sorted set: worker names by the time in ms at which they count as gone."""
         return f"{self.base}:workers"
 
+    def line(self, worker: str) -> str:
+        """Channel: held by a worker as long as it lives, only to be counted (`app.store.lines`)."""
+        return f"{self.base}:line:{worker}"
+
     @property
     def tally(self) -> str:
         """Hash: what has happened to jobs → how often, since the server was empty (`app.store.tally`)."""

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import FrameType
 
 WHAT_JOBS_NEED = "workers.runner"
-NICENESS = 10
+NICENESS = 5
 """Where jobs share cores with the API, they give way to whoever waits for an answer."""
 FORK_PATIENCE_SECONDS = 5.0
 GPU_DEVICES = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))

@@ -39,7 +39,7 @@ def gates_of(settings: Settings) -> dict[Work, Gate]:
     batches = max(1, lookups // 8)
     rows, streams = settings.max_writers, settings.max_streams
     return {
-        Work.LOOKUPS: Gate(lookups, waiting=lookups, seconds=WAIT_SECONDS, least=4),
+        Work.LOOKUPS: Gate(lookups, waiting=lookups, seconds=WAIT_SECONDS, least=8),
         Work.BATCHES: Gate(batches, waiting=batches, seconds=WAIT_SECONDS),
         Work.ORDINARY: Gate(requests, waiting=requests, seconds=WAIT_SECONDS, least=4),
         Work.ROWS: Gate(rows, waiting=rows, seconds=WAIT_SECONDS, most_of_one=_most_of_one(rows), least=2),
@@ -107,8 +107,7 @@ class Admission:
     def feel(self, lag: float) -> None:
         """Fewer places while the loop lags (s), all again by and by; to be called every `PROBE_SECONDS`."""
         if lag > LAG_SECONDS:
-            probes = 1 + lag // PROBE_SECONDS  # with those that it kept from coming
-            self._share = max(LEAST_SHARE, SHRINKING**probes * self._share)
+            self._share = max(LEAST_SHARE, SHRINKING * self._share)
         elif self._share < 1.0:
             self._share = min(1.0, self._share + GROWTH)
         else:

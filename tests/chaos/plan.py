@@ -20,7 +20,7 @@ class Plan:
     duplicates: int = 20
     pairs: int = 60_000
     seed: int = 0
-    seconds: float = 240.0
+    seconds: float = 330.0
     workers: int = 3
     spare: int = 1
     datasets: int = 3

@@ -26,7 +26,7 @@ READY_SECONDS = 180.0
 
 
 class Process:
-    """One part in a process group of its own; dies with this process."""
+    """One part in a session of its own; dies with this process."""
 
     def __init__(self, command: list[str], environment: Mapping[str, str], log: IO[bytes]) -> None:
         self._command, self._environment, self._log = command, dict(environment), log
@@ -40,7 +40,7 @@ class Process:
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
-            process_group=0,
+            start_new_session=True,
         )
 
     @property

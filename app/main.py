@@ -52,6 +52,7 @@ from app.services.webhook_calls import WebhookCalls
 from app.settings import Settings, get_settings
 from app.store.connections import TRANSIENT, keeps_append_only_file
 from app.store.key_rates import KeyRates
+from app.store.lines import LineWatch
 from app.store.state import open_state
 from app.store.unfinished import finish_all_writes
 from app.tracing import start_tracing, stop_tracing
@@ -132,10 +133,10 @@ async def _finish_writes(service: Service) -> None:
 
 async def _keep_queue_moving(service: Service) -> None:
     """Takes jobs back from dead workers, hints again where a message was lost, sweeps up after ended jobs."""
-    sweep_at = 0.0
+    sweep_at, lines = 0.0, LineWatch(service.state.client, service.state.keys.jobs)
     while True:
         try:
-            await to_thread.run_sync(_reap, service)
+            await to_thread.run_sync(_reap, service, lines)
             if time.monotonic() >= sweep_at:
                 await to_thread.run_sync(sweep, service.state, service.settings)
                 sweep_at = time.monotonic() + SWEEP_SECONDS
@@ -195,9 +196,9 @@ async def _call_webhooks(service: Service) -> None:
         await anyio.sleep(WEBHOOK_SECONDS)
 
 
-def _reap(service: Service) -> None:
+def _reap(service: Service, lines: LineWatch) -> None:
     store, settings = service.state.jobs, service.settings
-    for worker in store.lines.lost(store.holders()):
+    for worker in lines.lost(store.holders()):
         job_id = store.note_death(worker, "its connection to Redis ended")
         log.warning("the worker's connection ended", worker=worker, job_id=job_id)
     longest_gap = settings.lease_seconds / 2 + 2 * settings.reaper_seconds

@@ -22,6 +22,7 @@ from app.logs import configure_logging
 from app.queue import RUN_NEXT, make_celery
 from app.settings import get_settings
 from app.store.guard import die_with_parent
+from app.store.lines import Line
 from app.store.state import open_state
 from app.tracing import start_tracing
 from workers.figures import FiguresThread
@@ -86,9 +87,10 @@ def _child_starts(**_: Any) -> None:
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _ready(**_: Any) -> None:
     state = open_state(get_settings())
-    presence = WorkerPresence(state.jobs, name_this_worker(), CHILD_IS_UP)
+    name = name_this_worker()
+    presence = WorkerPresence(state.jobs, Line(state.client, state.keys.jobs, name), name, CHILD_IS_UP)
     presence.start()
-    FiguresThread(state.worker_figures, name_this_worker(), "main").start()
+    FiguresThread(state.worker_figures, name, "main").start()
     _present.append(presence)
 
 

@@ -66,13 +66,14 @@ class Presence:
 class WorkerPresence(Presence):
     """A worker's, which has a job to give back before it leaves.
 
+    line: its own, kept while it is there.
     ready: set when the worker could begin a job; it is not there for anyone before.
     """
 
-    def __init__(self, jobs: JobStore, name: str, ready: threading.Event) -> None:
+    def __init__(self, jobs: JobStore, line: Line, name: str, ready: threading.Event) -> None:
         super().__init__(jobs.present, name)
         self._jobs = jobs
-        self._line: Line | None = jobs.line(name)
+        self._line: Line | None = line
         self._ready = ready
 
     def drain(self) -> None:

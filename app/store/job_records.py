@@ -31,6 +31,13 @@ class JobRecords:
             raise NotFound("unknown_job", f"there is no job {job_id!r}")
         return _job(raw)
 
+    def holders(self) -> set[str]:
+        """The workers that have jobs."""
+        pipe = self._client.pipeline(transaction=False)
+        for job_id in cast("list[bytes]", self._client.zrange(self._keys.leases, 0, -1)):
+            pipe.hget(self._keys.record(job_id.decode()), "worker")
+        return {worker.decode() for worker in pipe.execute() if worker is not None}
+
     def require_reached(self, job_id: str, reaches: Callable[[str], bool]) -> None:
         """Raises `NotFound("unknown_job")`, also for a job of a dataset that the caller does not reach."""
         name = cast("bytes | None", self._client.hget(self._keys.record(job_id), "dataset"))

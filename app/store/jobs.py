@@ -18,7 +18,6 @@ from app.contracts.webhooks import Webhook
 from app.errors import REMEDIES, Busy, Conflict, NotFound, StaleWorker
 from app.store.job_records import JobRecords
 from app.store.keys import Keys
-from app.store.lines import Line, LineWatch
 from app.store.roll import Roll
 from app.store.scripts import Scripts
 from app.store.tally import CREATED
@@ -32,16 +31,13 @@ Word = Literal["ok", "cancel", "drain"]
 
 
 class JobStore(JobRecords):
-    """present: the workers that are there. lines: which of them die. webhooks: what is to be called when jobs
-    have ended.
-    """
+    """present: the workers that are there. webhooks: what is to be called when jobs have ended."""
 
     def __init__(self, client: redis.Redis, keys: Keys) -> None:
         super().__init__(client, keys)
         self._all_keys = keys
         self._scripts = Scripts(client)
         self.present = Roll(client, self._keys.workers)
-        self.lines = LineWatch(client, self._keys)
         self.webhooks = WebhookStore(client, keys)
 
     # -- for clients -----------------------------------------------------------------------------------
@@ -285,13 +281,6 @@ class JobStore(JobRecords):
         )
         return [raw.decode() for raw in cast("list[bytes]", reaped)]
 
-    def holders(self) -> set[str]:
-        """The workers that have jobs."""
-        pipe = self._client.pipeline(transaction=False)
-        for job_id in cast("list[bytes]", self._client.zrange(self._keys.leases, 0, -1)):
-            pipe.hget(self._keys.record(job_id.decode()), "worker")
-        return {worker.decode() for worker in pipe.execute() if worker is not None}
-
     def note_death(self, worker: str, reason: str) -> str | None:
         """The process that ran this worker's job is dead: the job is taken back at once. Answers its id."""
         answer = self._scripts.run("job_died", [self._keys.leases], [self._keys.record(""), worker, reason])
@@ -300,10 +289,6 @@ class JobStore(JobRecords):
     def hints(self) -> int:
         """How many unread messages tell the workers to look into the queue."""
         return self._client.llen(self._all_keys.celery_queue)
-
-    def line(self, worker: str) -> Line:
-        """What this worker holds as long as it lives."""
-        return Line(self._client, self._keys, worker)
 
     # -- workers that leave ----------------------------------------------------------------------------
     def leave(self, worker: str) -> None:

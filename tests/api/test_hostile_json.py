@@ -10,7 +10,7 @@ import pytest
 from tests.api.asking import Api
 
 SECONDS = 5.0
-"""A generous second: the machines of CI are slow."""
+"""Of processor time; 2.2 were seen on the slowest machine of CI so far."""
 DEPTH = 500_000
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import signal
-import socket
 import time
 from dataclasses import dataclass, field
 from typing import cast
@@ -151,7 +150,7 @@ class Storm:
         return [worker for worker in self._service.workers if worker.alive() and not worker.stopped]
 
     def _job_of(self, worker: Process) -> str | None:
-        name = f"{socket.gethostname()}-{worker.pid}".encode()
+        name = worker.worker_name.encode()
         for job_id in list(self._jobs.running):
             held = self._state.client.hmget(self._state.keys.jobs.record(job_id), "state", "worker")
             if held == [b"running", name]:

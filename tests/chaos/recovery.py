@@ -11,7 +11,6 @@ import argparse
 import os
 import random
 import signal
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -28,13 +27,14 @@ from tests.chaos.plan import Plan
 from tests.chaos.run import service_in
 from tests.chaos.service import Process, Service
 from tests.chaos.truth import make_pool
+from tests.processes import wait_until
 
 SAMPLES = 3_000
 PLAN = Plan(workers=2, epochs=1_000, batch=128)
 """Jobs that are longer than anyone waits: each is cancelled."""
-CHECKPOINT_SECONDS = 2.0
+SETTLED_SECONDS = 2.0
+"""At work for so long, a worker has checkpoints, and its line has been seen."""
 PATIENCE_SECONDS = 180.0
-POLL_SECONDS = 0.02
 
 Blow = Callable[[Service, Process], None]
 
@@ -84,7 +84,7 @@ class Bench:
         self._have(workers)
         job_id = self._client.submit(self._dataset)
         before = self._await(job_id, lambda job: job["progress"]["samples_per_second"] is not None)
-        time.sleep(CHECKPOINT_SECONDS)
+        time.sleep(SETTLED_SECONDS)
         worker = self._worker_of(job_id)
         struck = time.monotonic()
         blow(self._service, worker)
@@ -107,13 +107,8 @@ class Bench:
             elif not worker.alive():
                 worker.kill()
                 worker.launch()
-        names = {self._name(worker) for worker in self._service.workers[:count]}
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while self._present() != names:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"the workers are not there: {self._present()}")
-            time.sleep(0.1)
-        time.sleep(1.0)
+        names = {worker.worker_name for worker in self._service.workers[:count]}
+        wait_until(lambda: self._present() == names, PATIENCE_SECONDS)
 
     def _present(self) -> set[str]:
         seconds, micros = self._state.client.time()
@@ -124,19 +119,18 @@ class Bench:
     def _worker_of(self, job_id: str) -> Process:
         held = self._state.client.hget(self._state.keys.jobs.record(job_id), "worker")
         assert isinstance(held, bytes)
-        (worker,) = [one for one in self._service.workers if self._name(one) == held.decode()]
+        (worker,) = [one for one in self._service.workers if one.worker_name == held.decode()]
         return worker
 
-    @staticmethod
-    def _name(worker: Process) -> str:
-        return f"{socket.gethostname()}-{worker.pid}"
-
     def _await(self, job_id: str, done: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not done(job := self._client.job(job_id)):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{job_id} does not go on: {job}")
-            time.sleep(POLL_SECONDS)
+        job = self._client.job(job_id)
+
+        def holds() -> bool:
+            nonlocal job
+            job = self._client.job(job_id)
+            return done(job)
+
+        wait_until(holds, PATIENCE_SECONDS)
         return job
 
 

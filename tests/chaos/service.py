@@ -47,6 +47,11 @@ class Process:
     def pid(self) -> int:
         return self.popen.pid
 
+    @property
+    def worker_name(self) -> str:
+        """What it goes by, where it is a worker."""
+        return f"{socket.gethostname()}-{self.pid}"
+
     def alive(self) -> bool:
         return self.popen.poll() is None
 

@@ -14,6 +14,7 @@ from app.store.embedded import EmbeddedRedis
 from app.store.lines import Line, LineWatch
 from app.store.state import State, open_state
 from tests.playing import Player
+from tests.processes import wait_until
 
 GRACE = 0.2
 
@@ -28,13 +29,21 @@ def make_line(state: State) -> Iterator[Callable[[str], Line]]:
     made: list[Line] = []
 
     def make(worker: str) -> Line:
-        made.append(state.jobs.line(worker))
+        made.append(line_of(state, worker))
         made[-1].keep()
         return made[-1]
 
     yield make
     for line in made:
         line.drop()
+
+
+def line_of(state: State, worker: str) -> Line:
+    return Line(state.client, state.keys.jobs, worker)
+
+
+def watch_of(state: State) -> LineWatch:
+    return LineWatch(state.client, state.keys.jobs)
 
 
 def lost(watch: LineWatch, *workers: str) -> list[str]:
@@ -47,7 +56,7 @@ def lost(watch: LineWatch, *workers: str) -> list[str]:
 
 
 def test_a_line_that_ends_is_told_once(state: State, make_line: Callable[[str], Line]) -> None:
-    watch, first = state.jobs.lines, make_line("w1")
+    watch, first = watch_of(state), make_line("w1")
     make_line("w2")
     assert lost(watch, "w1", "w2") == []
     first.drop()
@@ -60,11 +69,11 @@ def test_a_line_that_ends_is_told_once(state: State, make_line: Callable[[str], 
 
 def test_who_was_never_seen_is_not_missed(state: State, make_line: Callable[[str], Line]) -> None:
     make_line("w1").drop()
-    assert lost(state.jobs.lines, "w1", "w2") == []
+    assert lost(watch_of(state), "w1", "w2") == []
 
 
 def test_who_comes_back_in_time_is_not_missed(state: State, make_line: Callable[[str], Line]) -> None:
-    watch, line = state.jobs.lines, make_line("w1")
+    watch, line = watch_of(state), make_line("w1")
     assert watch.lost(["w1"]) == []
     state.client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
     assert watch.lost(["w1"]) == []
@@ -75,18 +84,31 @@ def test_who_comes_back_in_time_is_not_missed(state: State, make_line: Callable[
 def test_a_server_that_was_started_again_has_nobody_to_miss(tmp_path: Path) -> None:
     with EmbeddedRedis(tmp_path) as server:
         state = open_state(Settings(redis_url=server.url, data_url=str(tmp_path)), outage_seconds=20)
-        watch, line = state.jobs.lines, state.jobs.line("w1")
+        watch, line = watch_of(state), line_of(state, "w1")
         line.keep()
         assert watch.lost(["w1"]) == []
         server.kill()
-        while server.poll() is None:
-            time.sleep(0.01)
+        wait_until(lambda: server.poll() is not None)
         server.start()
         assert lost(watch, "w1") == [], "its worker had no time to come back"
         line.keep()
         assert watch.lost(["w1"]) == []
         line.drop()
         assert lost(watch, "w1") == ["w1"]
+        state.close()
+
+
+def test_a_user_who_may_not_ask_leaves_it_to_the_leases(tmp_path: Path) -> None:
+    with EmbeddedRedis(tmp_path) as server:
+        state = open_state(Settings(redis_url=server.url, data_url=str(tmp_path)))
+        watch, line = watch_of(state), line_of(state, "w1")
+        line.keep()
+        assert watch.lost(["w1"]) == []
+        state.client.acl_setuser("default", commands=["-pubsub"], enabled=True)
+        line.drop()
+        assert lost(watch, "w1") == []
+        state.client.acl_setuser("default", commands=["+pubsub"], enabled=True)
+        assert lost(watch, "w1") == [], "its line has not been seen since"
         state.close()
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import socket
+import sys
 import time
 from typing import cast
 
@@ -102,10 +102,10 @@ class DrainingServer(uvicorn.Server):
         while time.monotonic() < end and not self.force_exit:
             await asyncio.sleep(_TICK_SECONDS)
 
-    def _accept(self, door: socket.socket, most: int | None = None) -> None:
+    def _accept(self, door: socket.socket, most: int = sys.maxsize) -> None:
         loop = asyncio.get_running_loop()
         with contextlib.suppress(OSError):  # nobody is left, or there are no more descriptors
-            for _ in range(most) if most else itertools.count():
+            for _ in range(most):
                 accepted, _ = door.accept()
                 task = loop.create_task(loop.connect_accepted_socket(self._connection, accepted))
                 self.server_state.tasks.add(task)  # type: ignore[arg-type]

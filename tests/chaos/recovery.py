@@ -97,6 +97,7 @@ class Bench:
         took = time.monotonic() - struck
         self._client.ask("POST", f"/v1/jobs/{job_id}/cancel")
         self._await(job_id, lambda job: job["state"] == "cancelled")
+        worker.kill()  # one that was told to stop is still there for a moment
         return took
 
     def _have(self, count: int) -> None:

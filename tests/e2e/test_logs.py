@@ -33,6 +33,8 @@ def test_a_request_id_leads_from_the_api_to_the_worker_and_the_predictor(service
     (queued,) = lines(service, event="job queued", part="api", **known)
     assert queued["kind"] == "train"
     assert len(lines(service, event="request", part="api", request_id="asked-1", path="/v1/jobs")) == 1
+    # The state is stored before the line that tells of it is written.
+    wait_until(lambda: bool(lines(service, part="worker", event="job ended", **known)))
     of_worker = [line["event"] for line in lines(service, part="worker", **known)]
     assert of_worker[0] == "job claimed"
     assert of_worker[-1] == "job ended"

@@ -69,6 +69,7 @@ class Settings(BaseSettings):
 
     # What a client of a connection may take.
     max_connections: int = Field(default=1_000, ge=1, le=1_000_000)
+    keep_alive_seconds: int = Field(default=75, ge=1, le=86_400)
     max_header_bytes: int = Field(default=65_536, ge=1_024)
     header_seconds: float = Field(default=10.0, gt=0.0)
     stall_seconds: float = Field(default=30.0, gt=0.0)

@@ -46,6 +46,7 @@ def run_api(host: str, port: int, fd: int | None) -> None:
         log_config=None,
         access_log=False,
         lifespan="on",
+        timeout_keep_alive=settings.keep_alive_seconds,
         server_header=False,
     )
     # uvicorn raises the signal again once it has stopped; that is a clean end.

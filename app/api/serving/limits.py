@@ -11,6 +11,9 @@ from app.settings import Settings
 LEAST_BYTES = 1024
 """What must come, or be taken, in each `stall_seconds`: less is as good as nothing."""
 
+CROWDED_SHARE, CROWDED_KEEP_SECONDS = 0.75, 5.0
+"""Where more than this share of the connections is open, idle ones are kept for so long at most."""
+
 SPARE_FILES = 1000
 """Descriptors for tables, files and Redis, beside those of connections."""
 

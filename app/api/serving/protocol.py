@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from app.api.admission import Admission
 from app.api.headers import headers_of, request_id
 from app.api.refusals import Refusal
-from app.api.serving.limits import LEAST_BYTES, Limits
+from app.api.serving.limits import CROWDED_KEEP_SECONDS, CROWDED_SHARE, LEAST_BYTES, Limits
 from app.api.stopping import Stopping
 
 _INVALID = Refusal(400, "invalid_request", "that is no HTTP request")
@@ -109,11 +109,26 @@ class Connection(HttpToolsProtocol):
         length = said.get(b"content-length", b"0")
         return int(length) if length.isdigit() else None
 
+    # -- idle clients ------------------------------------------------------------------------------------
+    def timeout_keep_alive_handler(self) -> None:
+        """A late loop comes here before it reads what was sent in time: that is answered first."""
+        self.close_if_idle()
+
+    def _in_a_crowd(self) -> bool:
+        return len(self.connections) > CROWDED_SHARE * self.limits.max_connections
+
+    def _kept_for(self) -> float:
+        """Seconds since its last answer, while nothing further has come."""
+        ending: asyncio.TimerHandle | None = self.timeout_keep_alive_task
+        return 0.0 if ending is None else self.timeout_keep_alive - (ending.when() - self.loop.time())
+
     # -- slow clients ------------------------------------------------------------------------------------
     def hurry(self, now: float) -> None:
-        """Ends the connection of a client that is too slow; to be called every second or so."""
+        """Ends the connection of a client that is too slow, or idle in a crowd; for every second or so."""
         if self.transport.is_closing():
             return
+        if self._kept_for() > CROWDED_KEEP_SECONDS and self._in_a_crowd():
+            self.close_if_idle()
         if self._header_since is not None and now - self._header_since > self.limits.header_seconds:
             self._end_slow_header()
         elif self.flow.write_paused:

@@ -21,7 +21,7 @@ SPARE_THREADS = 8
 """For health, for the queue and for housekeeping, which nothing here holds up."""
 TELL_SECONDS = 5.0
 PROBE_SECONDS = 0.025
-LAG_SECONDS = 0.01
+LAG_SECONDS = 0.005
 """An event loop that comes so late to what is due has too much to do: even its refusals are late then."""
 LEAST_SHARE, SHRINKING, GROWTH = 0.05, 0.7, 0.005
 """Of all places; at a probe that was late; at one that was not."""
@@ -40,7 +40,7 @@ def gates_of(settings: Settings) -> dict[Work, Gate]:
     rows, streams = settings.max_writers, settings.max_streams
     return {
         Work.LOOKUPS: Gate(lookups, waiting=lookups, seconds=WAIT_SECONDS, least=8),
-        Work.BATCHES: Gate(batches, waiting=batches, seconds=WAIT_SECONDS),
+        Work.BATCHES: Gate(batches, waiting=batches, seconds=WAIT_SECONDS, least=2),
         Work.ORDINARY: Gate(requests, waiting=requests, seconds=WAIT_SECONDS, least=4),
         Work.ROWS: Gate(rows, waiting=rows, seconds=WAIT_SECONDS, most_of_one=_most_of_one(rows), least=2),
         Work.STREAMS: Gate(streams, waiting=streams, seconds=WAIT_SECONDS, most_of_one=_most_of_one(streams)),
@@ -129,10 +129,10 @@ class Admission:
         Args:
             body_bytes: how long the body is; None where that is not said.
         """
-        work, _ = work_of(method, path, query)
+        work, dataset = work_of(method, path, query)
         brings_rows = work is Work.ROWS and body_bytes is not None and body_bytes <= _SMALL_BODY
         looks = work in _LOOKING or (work is Work.ORDINARY and method == "GET")
-        if work is None or not (looks or brings_rows) or not self.gates[work].full:
+        if work is None or not (looks or brings_rows) or not self.gates[work].turns_away(dataset):
             return None
         if brings_rows:
             self._untold += 1

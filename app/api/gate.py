@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 
 Waiting = deque["asyncio.Future[bool]"]
+NEWEST_SHARE = 0.2
+"""Of the newest interval in the average of those at which places fall free."""
 
 
 class Gate:
@@ -17,7 +20,7 @@ class Gate:
 
     Args:
         places: how many may be inside.
-        waiting: how many may wait.
+        waiting: how many may wait; fewer where the last would wait too long, at the pace places fall free at.
         seconds: how long each of them may wait.
         least: places that are left however much it shrinks.
         most_of_one: how many places one dataset may have; all of them when left out. For those who stay long.
@@ -35,16 +38,18 @@ class Gate:
         self._inside: dict[str, int] = {}
         self._queues: dict[str, Waiting] = {}
         self._waiting = 0
+        self._pace = 0.0
+        """Seconds from one place that somebody waits for to the next, on average."""
+        self._left_at = 0.0
 
     def shrink_to(self, share: float) -> None:
         """Of the places, and of the room to wait."""
         self.places = min(self._all_places, max(self._least, round(self._all_places * share)))
         self._room = min(self._all_room, max(self._least, round(self._all_room * share)))
 
-    @property
-    def full(self) -> bool:
-        """Whether whoever comes now would have to push somebody out to wait."""
-        return self.taken >= self.places and self._waiting >= self._room
+    def turns_away(self, dataset: str) -> bool:
+        """Whether there is no place for it now, and none to wait in either."""
+        return self.taken >= self.places and not self._may_wait(dataset)
 
     def enter(self, dataset: str) -> bool:
         """Takes a place that is free now, unless somebody waits for it."""
@@ -86,8 +91,12 @@ class Gate:
             self._inside[dataset] = inside
         else:
             del self._inside[dataset]
+        now = time.monotonic()
         if self._waiting:
+            took = min(now - self._left_at, self._seconds)
+            self._pace += NEWEST_SHARE * (took - self._pace)
             self._call()
+        self._left_at = now
 
     def _call(self) -> None:
         """Lets in whose turn it is, while there are places."""
@@ -105,16 +114,30 @@ class Gate:
             self._inside[name] = self._inside.get(name, 0) + 1
             turn.set_result(True)
 
+    def _may_wait(self, dataset: str) -> bool:
+        return self._has_room() or self._who_gives_way_to(dataset) is not None
+
     def _make_room(self, dataset: str) -> bool:
-        if self._waiting < self._room:
+        if self._has_room():
             return True
-        if not self._queues:
-            return False
-        longest = max(self._queues, key=lambda name: len(self._queues[name]))
-        if len(self._queues[longest]) <= len(self._queues.get(dataset, ())) + 1:
+        longest = self._who_gives_way_to(dataset)
+        if longest is None:
             return False
         self._give_up(longest, self._queues[longest][-1])
         return True
+
+    def _has_room(self) -> bool:
+        """For one more. Who could only wait in vain is refused at once instead; one may always wait."""
+        soon_enough = self._waiting == 0 or (self._waiting + 1) * self._pace <= self._seconds
+        return soon_enough and self._waiting < self._room
+
+    def _who_gives_way_to(self, dataset: str) -> str | None:
+        """The dataset with the longest part of the queue, where it is longer than this one's would be."""
+        if not self._queues:
+            return None
+        longest = max(self._queues, key=lambda name: len(self._queues[name]))
+        shorter = len(self._queues.get(dataset, ())) + 1 < len(self._queues[longest])
+        return longest if shorter else None
 
     def _give_up(self, dataset: str, turn: asyncio.Future[bool]) -> None:
         if not turn.done():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
 from collections import Counter
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -93,6 +95,31 @@ def test_who_waits_too_long_is_refused_and_leaves_nothing_behind() -> None:
         assert 0.015 < time.perf_counter() - began < 1.0
         gate.leave("d")
         assert gate.enter("d")
+
+    asyncio.run(run())
+
+
+def test_who_could_only_wait_in_vain_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A place falls free every 2 s: who is third in line would have it after 6, and may wait for 5."""
+    now = itertools.count(0.0, 2.0)
+    monkeypatch.setattr("app.api.gate.time", SimpleNamespace(monotonic=lambda: next(now)))
+
+    async def run() -> None:
+        gate = Gate(1, waiting=8, seconds=5.0)
+        assert gate.enter("d")
+        for _ in range(20):
+            turn = asyncio.create_task(gate.wait("d"))
+            await asyncio.sleep(0)
+            gate.leave("d")
+            assert await turn
+        turns = [asyncio.create_task(gate.wait("d")) for _ in range(4)]
+        await asyncio.sleep(0)
+        assert [turn.done() for turn in turns] == [False, False, True, True]
+        assert gate.turns_away("d")
+        assert not gate.turns_away("other"), "the second of this one gives way to it"
+        for turn in turns[:2]:
+            gate.leave("d")
+            assert await turn
 
     asyncio.run(run())
 
@@ -289,7 +316,7 @@ def test_a_loop_that_lags_has_fewer_places_for_a_while() -> None:
     gates = admission.gates
     for _ in range(20):
         admission.feel(0.2)
-    assert [gates[work].places for work in (Work.LOOKUPS, Work.BATCHES, Work.ORDINARY)] == [8, 1, 4]
+    assert [gates[work].places for work in (Work.LOOKUPS, Work.BATCHES, Work.ORDINARY)] == [8, 2, 4]
     assert gates[Work.ROWS].places == 2
     for _ in range(250):
         admission.feel(0.001)

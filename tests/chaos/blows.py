@@ -71,9 +71,6 @@ class Storm:
         else:
             self._kill_server()
 
-    def sleepers(self) -> int:
-        return len(self._asleep)
-
     def calm(self) -> None:
         """Wakes who sleeps."""
         for _, worker in self._asleep:

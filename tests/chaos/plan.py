@@ -11,7 +11,7 @@ class Plan:
     server, each with the tail of its append-only file cut. duplicates: extra Celery messages. pairs:
     (sample, visit) pairs that must have been accumulated at the end. seconds: when the storm gives up.
     spare: workers without a job, that a killed job may find. kill_seconds: from blow to blow, on average.
-    sleep: how long beyond its lease a stopped worker sleeps, least and most.
+    sleep: how long beyond its lease a stopped worker sleeps, least and most; no longer than jobs go on.
     """
 
     kills: int = 12

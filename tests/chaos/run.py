@@ -128,10 +128,10 @@ class _Run:
         uploader.ending.set()
         uploader.join()
         _raise_failure_of(jobs, uploader)
+        storm.calm()  # who still sleeps: what they believe must do no harm
         settled = time.monotonic() + SETTLE_SECONDS
-        while storm.sleepers() or time.monotonic() < settled:  # what they still believe must do no harm
+        while time.monotonic() < settled:
             storm.tick()
-            settled = time.monotonic() + SETTLE_SECONDS if storm.sleepers() else settled
             time.sleep(TICK_SECONDS)
 
     def _verdicts(self, jobs: Jobs) -> list[Verdict]:

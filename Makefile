@@ -124,7 +124,7 @@ lock: ## Resolves constraints.txt anew, in a clean environment
 	PYTHON=$(PYTHON) TORCH=$(TORCH) PIP_FLAGS="$(PIP_FLAGS)" bash scripts/lock.sh
 
 .PHONY: audit-deps
-audit-deps: ## Known vulnerabilities of everything that is pinned (asks PyPI; AUDIT_SERVICE=osv, SBOM=sbom.json)
+audit-deps: ## Known vulnerabilities of everything that is pinned (asks PyPI; AUDIT_SERVICE=osv or newest, SBOM=sbom.json)
 	@PYTHON=$(PYTHON) PIP_FLAGS="$(PIP_FLAGS)" AUDIT_SERVICE="$(AUDIT_SERVICE)" SBOM="$(SBOM)" bash scripts/audit_deps.sh
 
 .PHONY: clean

@@ -1,9 +1,13 @@
 #!/usr/bin/env bash
 # Looks up every pin among the known vulnerabilities; fails on a finding, and where it could not ask.
-#   usage: make audit-deps [AUDIT_SERVICE=osv] [SBOM=sbom.json]
+#   usage: make audit-deps [AUDIT_SERVICE=osv|newest] [SBOM=sbom.json]
+#   newest: for mirrors of PyPI without pages of single versions; pins behind the newest version are only named
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+if [ "${AUDIT_SERVICE:-}" = newest ]; then
+    exec "${PYTHON:-python3}" scripts/audit_newest.py constraints.txt
+fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "${PYTHON:-python3}" -m venv "$work/venv"

@@ -1,0 +1,99 @@
+"""How well could anyone find these wrong labels? For the settings of quality.py whose flips are drawn.
+
+    python benchmarks/quality_ceiling.py --data DIR --models DIR --out build/quality --seeds 3
+
+For each row, a classifier is trained on the other folds with their *right* labels, which no method is given,
+and the odds that this row's label was flipped follow by Bayes from the flips' own law. Which classifier is
+chosen with hindsight. What is then still missing is not in the embedding for any of these to find.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from quality_data import Ints, Setting, load_setting
+from quality_methods import Floats, classifier, folds, probabilities
+from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.svm import SVC
+
+SETTINGS = [
+    ("clothing", "one_sided"),
+    ("clothing", "symmetric"),
+    ("banking", "confusable"),
+    ("banking", "symmetric"),
+    ("shopping_zh", "symmetric"),
+]
+LINEAR = (0.3, 1.0, 3.0, 10.0, 30.0)
+KERNEL = (0.3, 1.0, 3.0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of the data sets (.csv.gz)")
+    parser.add_argument("--models", type=Path, required=True, help="folder of the pretrained models")
+    parser.add_argument("--out", type=Path, default=Path("build/quality"))
+    parser.add_argument("--seeds", type=int, default=3)
+    args = parser.parse_args()
+    print("area under ROC / average precision, x 100, by seed, and whose")
+    for source, noise in SETTINGS:
+        told = []
+        for seed in range(args.seeds):
+            setting = load_setting(source, noise, seed, args.data, args.models, args.out / "embeddings")
+            told.append(max(measured(setting, seed)))
+        mean = 100 * np.mean([area for area, *_ in told])
+        seeds = [f"{100 * area:.1f} / {100 * precision:.1f} ({who})" for area, precision, who in told]
+        print(f"{source} {noise}: {mean:.1f}   ({', '.join(seeds)})", flush=True)
+
+
+def measured(setting: Setting, seed: int) -> Iterator[tuple[float, float, str]]:
+    law = law_of_flips(setting)
+    for who, said in classifiers(setting, seed):
+        suspicion = odds_of_a_flip(said, setting.given, law)
+        area = roc_auc_score(setting.wrong, suspicion)
+        yield float(area), float(average_precision_score(setting.wrong, suspicion)), who
+
+
+def classifiers(setting: Setting, seed: int) -> Iterator[tuple[str, Floats]]:
+    """Whose probabilities of the right class, (n, classes), out of fold."""
+    fold = folds(len(setting.true), seed)
+    for strength in LINEAR:
+        yield f"linear, C={strength:g}", out_of_fold(setting, fold, strength, kernel=False)
+    if setting.classes == 2:
+        for strength in KERNEL:
+            yield f"kernel, C={strength:g}", out_of_fold(setting, fold, strength, kernel=True)
+
+
+def out_of_fold(setting: Setting, fold: Ints, strength: float, *, kernel: bool) -> Floats:
+    said = np.zeros((len(setting.true), setting.classes))
+    for one in range(fold.max() + 1):
+        rows = np.concatenate([setting.train_rows[fold != one], setting.validation_rows])
+        labels = np.concatenate([setting.true[fold != one], setting.validation])
+        if kernel:
+            model = SVC(C=strength, probability=True, random_state=0).fit(rows, labels)
+        else:
+            model = classifier(rows, labels, strength)
+        said[fold == one] = probabilities(model, setting.train_rows[fold == one], setting.classes)
+    return said
+
+
+def law_of_flips(setting: Setting) -> Floats:
+    """(classes, classes): how often a right label (row) is given as another (column), as was drawn."""
+    law = np.zeros((setting.classes, setting.classes))
+    np.add.at(law, (setting.true, setting.given), 1.0)
+    return law / np.maximum(law.sum(axis=1, keepdims=True), 1.0)
+
+
+def odds_of_a_flip(said: Floats, given: Ints, law: Floats) -> Floats:
+    """(n,) that the right label is another than the one given."""
+    joint = said * law[:, given].T
+    kept = joint[np.arange(len(given)), given]
+    return np.asarray(1.0 - kept / np.maximum(joint.sum(axis=1), 1e-300))
+
+
+if __name__ == "__main__":
+    main()

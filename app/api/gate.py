@@ -39,8 +39,9 @@ class Gate:
         self._queues: dict[str, Waiting] = {}
         self._waiting = 0
         self._pace = 0.0
-        """Seconds from one place that somebody waits for to the next, on average."""
-        self._left_at = 0.0
+        """Seconds from one place that falls free to the next while all are taken, on average."""
+        self._full_since = 0.0
+        """Since when all are taken, or since when the last one was that fell free."""
 
     def shrink_to(self, share: float) -> None:
         """Of the places, and of the room to wait."""
@@ -59,6 +60,8 @@ class Gate:
         if inside >= self._most_of_one:
             return False
         self.taken += 1
+        if self.taken >= self.places:
+            self._full_since = time.monotonic()
         self._inside[dataset] = inside + 1
         return True
 
@@ -85,18 +88,18 @@ class Gate:
 
     def leave(self, dataset: str) -> None:
         """Gives the place back."""
+        if self.taken >= self.places:
+            now = time.monotonic()
+            self._pace += NEWEST_SHARE * (min(now - self._full_since, self._seconds) - self._pace)
+            self._full_since = now
         self.taken -= 1
         inside = self._inside[dataset] - 1
         if inside:
             self._inside[dataset] = inside
         else:
             del self._inside[dataset]
-        now = time.monotonic()
         if self._waiting:
-            took = min(now - self._left_at, self._seconds)
-            self._pace += NEWEST_SHARE * (took - self._pace)
             self._call()
-        self._left_at = now
 
     def _call(self) -> None:
         """Lets in whose turn it is, while there are places."""

@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 CALM = Plan(kills=0, stops=0, redis_kills=0, duplicates=0, pairs=10_000, lease_seconds=2.0, kill_seconds=3.0)
 PLANS = {
     "increments": replace(CALM, kills=3),
-    "lost-shard": replace(CALM, workers=1, spare=0, datasets=2, samples=500, pairs=5_000),
+    "lost-shard": replace(CALM, workers=1, spare=0, datasets=2, pairs=5_000),
     # Those that are stopped wake up when all jobs have ended: nobody writes their shards again.
     "unguarded-write": replace(CALM, stops=2, sleep=(300.0, 300.0)),
 }

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from quality_data import Ints, Setting, load_setting
 from quality_methods import Floats, classifier, folds, probabilities
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.svm import SVC
 
@@ -27,7 +28,7 @@ SETTINGS = [
     ("shopping_zh", "symmetric"),
 ]
 LINEAR = (0.3, 1.0, 3.0, 10.0, 30.0)
-KERNEL = (0.3, 1.0, 3.0)
+KERNEL = (1.0,)
 
 
 def main() -> None:
@@ -38,9 +39,12 @@ def main() -> None:
     parser.add_argument("--models", type=Path, required=True, help="folder of the pretrained models")
     parser.add_argument("--out", type=Path, default=Path("build/quality"))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--sources", nargs="+", help="only these data sets")
     args = parser.parse_args()
     print("area under ROC / average precision, x 100, by seed, and whose")
     for source, noise in SETTINGS:
+        if args.sources and source not in args.sources:
+            continue
         told = []
         for seed in range(args.seeds):
             setting = load_setting(source, noise, seed, args.data, args.models, args.out / "embeddings")
@@ -74,7 +78,7 @@ def out_of_fold(setting: Setting, fold: Ints, strength: float, *, kernel: bool) 
         rows = np.concatenate([setting.train_rows[fold != one], setting.validation_rows])
         labels = np.concatenate([setting.true[fold != one], setting.validation])
         if kernel:
-            model = SVC(C=strength, probability=True, random_state=0).fit(rows, labels)
+            model = CalibratedClassifierCV(SVC(C=strength), ensemble=False).fit(rows, labels)
         else:
             model = classifier(rows, labels, strength)
         said[fold == one] = probabilities(model, setting.train_rows[fold == one], setting.classes)

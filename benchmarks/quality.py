@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from quality_data import Setting, load_setting
+from quality_data import Setting, load_setting, parser_of
 from quality_methods import accuracy, core_methods, noise_methods
 from quality_tuned import FineTuned
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -142,15 +142,8 @@ def _mean(results: list[Result], name: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, required=True, help="folder of the data sets (.csv.gz)")
-    parser.add_argument("--models", type=Path, required=True, help="folder of the pretrained models")
-    parser.add_argument("--out", type=Path, default=Path("build/quality"))
-    parser.add_argument("--seeds", type=int, default=3)
+    parser = parser_of(__doc__)
     parser.add_argument("--parts", nargs="+", choices=["noise", "core"], default=["noise", "core"])
-    parser.add_argument("--sources", nargs="+", help="only these data sets")
     parser.add_argument("--tuned", action="store_true", help="fine-tuned models, too: minutes a setting")
     options = parser.parse_args()
     results = Results(options.out / "results.jsonl")

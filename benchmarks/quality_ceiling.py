@@ -9,12 +9,13 @@ chosen with hindsight. What is then still missing is not in the embedding for an
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import numpy as np
-from quality_data import Ints, Setting, load_setting
+from numpy.typing import NDArray
+from quality_data import Ints, Setting, load_setting, parser_of
 from quality_methods import Floats, classifier, folds, probabilities
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -28,26 +29,18 @@ SETTINGS = [
     ("shopping_zh", "symmetric"),
 ]
 LINEAR = (0.3, 1.0, 3.0, 10.0, 30.0)
-KERNEL = (1.0,)
+Fit = Callable[[NDArray[np.float32], Ints], Any]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, required=True, help="folder of the data sets (.csv.gz)")
-    parser.add_argument("--models", type=Path, required=True, help="folder of the pretrained models")
-    parser.add_argument("--out", type=Path, default=Path("build/quality"))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--sources", nargs="+", help="only these data sets")
-    args = parser.parse_args()
+    args = parser_of(__doc__).parse_args()
     print("area under ROC / average precision, x 100, by seed, and whose")
     for source, noise in SETTINGS:
         if args.sources and source not in args.sources:
             continue
         told = []
         for seed in range(args.seeds):
-            setting = load_setting(source, noise, seed, args.data, args.models, args.out / "embeddings")
+            setting = load_setting(source, noise, seed, args.data, args.models, args.out)
             told.append(max(measured(setting, seed)))
         mean = 100 * np.mean([area for area, *_ in told])
         seeds = [f"{100 * area:.1f} / {100 * precision:.1f} ({who})" for area, precision, who in told]
@@ -66,22 +59,18 @@ def classifiers(setting: Setting, seed: int) -> Iterator[tuple[str, Floats]]:
     """Whose probabilities of the right class, (n, classes), out of fold."""
     fold = folds(len(setting.true), seed)
     for strength in LINEAR:
-        yield f"linear, C={strength:g}", out_of_fold(setting, fold, strength, kernel=False)
+        fit = partial(classifier, strength=strength)
+        yield f"linear, C={strength:g}", out_of_fold(setting, fold, fit)
     if setting.classes == 2:
-        for strength in KERNEL:
-            yield f"kernel, C={strength:g}", out_of_fold(setting, fold, strength, kernel=True)
+        yield "kernel", out_of_fold(setting, fold, CalibratedClassifierCV(SVC(), ensemble=False).fit)
 
 
-def out_of_fold(setting: Setting, fold: Ints, strength: float, *, kernel: bool) -> Floats:
+def out_of_fold(setting: Setting, fold: Ints, fit: Fit) -> Floats:
     said = np.zeros((len(setting.true), setting.classes))
     for one in range(fold.max() + 1):
         rows = np.concatenate([setting.train_rows[fold != one], setting.validation_rows])
         labels = np.concatenate([setting.true[fold != one], setting.validation])
-        if kernel:
-            model = CalibratedClassifierCV(SVC(C=strength), ensemble=False).fit(rows, labels)
-        else:
-            model = classifier(rows, labels, strength)
-        said[fold == one] = probabilities(model, setting.train_rows[fold == one], setting.classes)
+        said[fold == one] = probabilities(fit(rows, labels), setting.train_rows[fold == one], setting.classes)
     return said
 
 

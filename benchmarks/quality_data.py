@@ -6,6 +6,7 @@ are the validation split, others the test.
 
 from __future__ import annotations
 
+import argparse
 import csv
 import gzip
 from collections.abc import Callable, Mapping
@@ -119,6 +120,19 @@ SOURCES = {
         pair=lambda r: r["product_title"],
     ),
 }
+
+
+def parser_of(description: str | None) -> argparse.ArgumentParser:
+    """Of a benchmark on these data."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of the data sets (.csv.gz)")
+    parser.add_argument("--models", type=Path, required=True, help="folder of the pretrained models")
+    parser.add_argument("--out", type=Path, default=Path("build/quality"))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--sources", nargs="+", help="only these data sets")
+    return parser
 
 
 def load_setting(source_name: str, noise: str, seed: int, data: Path, models: Path, cache: Path) -> Setting:

@@ -6,6 +6,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 if [ "${AUDIT_SERVICE:-}" = newest ]; then
+    [ -z "${SBOM:-}" ] || { echo "SBOM needs AUDIT_SERVICE=pypi or osv" >&2; exit 2; }
     exec "${PYTHON:-python3}" scripts/audit_newest.py constraints.txt
 fi
 work=$(mktemp -d)

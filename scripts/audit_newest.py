@@ -3,7 +3,8 @@
     python scripts/audit_newest.py constraints.txt
 
 For mirrors that have no pages of single versions, which pip-audit asks for. A pin that is not the newest
-version cannot be looked up like this: it is named, and the exit code is 2. 1: a vulnerability was found.
+version cannot be looked up like this: it is named, and the exit code is 2, as where nobody answers. 1: a
+vulnerability was found.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -52,4 +52,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except OSError as error:
+        print(f"could not ask: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -120,7 +120,7 @@ class Admission:
         return self._share < 1.0
 
     def turns_away(self, method: str, path: str, query: bytes, body_bytes: int | None) -> Refusal | None:
-        """Before a request is even begun: the refusal of one that would find its gate full.
+        """Before a request is even begun: the refusal of one with neither a place nor one to wait in.
 
         A process that has too much to do must not spend itself on refusals, so these skip all that a request
         carries: those that look, and those that bring rows, of which the audit log is told the number.

@@ -50,19 +50,16 @@ class Gate:
 
     def turns_away(self, dataset: str) -> bool:
         """Whether there is no place for it now, and none to wait in either."""
-        return self.taken >= self.places and not self._may_wait(dataset)
+        waits = self._has_room() or self._who_gives_way_to(dataset) is not None
+        return self.taken >= self.places and not waits
 
     def enter(self, dataset: str) -> bool:
         """Takes a place that is free now, unless somebody waits for it."""
         if self.taken >= self.places or self._waiting:
             return False
-        inside = self._inside.get(dataset, 0)
-        if inside >= self._most_of_one:
+        if self._inside.get(dataset, 0) >= self._most_of_one:
             return False
-        self.taken += 1
-        if self.taken >= self.places:
-            self._full_since = time.monotonic()
-        self._inside[dataset] = inside + 1
+        self._take(dataset)
         return True
 
     async def wait(self, dataset: str) -> bool:
@@ -113,12 +110,14 @@ class Gate:
             if queue:
                 self._queues[name] = queue  # behind the others, for those with as many places
             self._waiting -= 1
-            self.taken += 1
-            self._inside[name] = self._inside.get(name, 0) + 1
+            self._take(name)
             turn.set_result(True)
 
-    def _may_wait(self, dataset: str) -> bool:
-        return self._has_room() or self._who_gives_way_to(dataset) is not None
+    def _take(self, dataset: str) -> None:
+        self.taken += 1
+        self._inside[dataset] = self._inside.get(dataset, 0) + 1
+        if self.taken >= self.places:
+            self._full_since = time.monotonic()
 
     def _make_room(self, dataset: str) -> bool:
         if self._has_room():

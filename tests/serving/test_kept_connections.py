@@ -14,6 +14,7 @@ from tests.serving.process import Serve, read_answer
 
 pytestmark = pytest.mark.timeout(120)
 Started = Callable[..., Serve]
+KEEP_SECONDS = 3
 ASKED = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -35,7 +36,7 @@ def test_idle_ones_make_room_only_where_many_are_open(started: Started) -> None:
     assert all(answered(plain) for plain in used), "nine of twelve: all are kept"
     young = [serve.connect() for _ in range(2)]
     assert all(answered(plain) for plain in young), "two more, and it is a crowd"
-    time.sleep(1.5)
+    assert [plain.recv(1) for plain in idle] == [b""] * 6, "closed, without having been asked anything"
     assert not any(answered(plain) for plain in idle)
     assert all(answered(plain) for plain in used + young)
     for plain in idle + used + young:
@@ -43,15 +44,28 @@ def test_idle_ones_make_room_only_where_many_are_open(started: Started) -> None:
 
 
 def test_a_request_that_came_in_time_is_answered_by_a_process_that_is_late(started: Started) -> None:
-    serve = started(keep_alive_seconds="1", drain_seconds="0")
+    serve = started(keep_alive_seconds=str(KEEP_SECONDS), drain_seconds="0")
     with serve.connect() as asks, serve.connect() as silent:
         assert answered(asks)
         assert answered(silent)
         serve.process.send_signal(signal.SIGSTOP)
         try:
             asks.sendall(ASKED)
-            time.sleep(1.5)
+            time.sleep(KEEP_SECONDS + 0.5)  # both are overdue
         finally:
             serve.process.send_signal(signal.SIGCONT)
         assert read_answer(asks)[0] == 200
         assert silent.recv(1) == b"", "closed in its time"
+
+
+def test_empty_lines_keep_no_connection(started: Started) -> None:
+    serve = started(header_seconds="1", drain_seconds="0")
+    with serve.connect() as plain:
+        assert answered(plain)
+        plain.sendall(b"\r\n")
+        status, _, body = read_answer(plain)
+        assert (status, b"client_too_slow" in body) == (408, True)
+    with serve.connect() as plain:
+        assert answered(plain)
+        plain.sendall(b"\r\n" + ASKED)
+        assert read_answer(plain)[0] == 200

@@ -44,9 +44,10 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 
 
 @contextlib.asynccontextmanager
-async def served(admission: Choosy) -> AsyncIterator[int]:
+async def served(admission: Choosy, **options: Any) -> AsyncIterator[int]:
     kind = connection_kind(Stopping(), Limits.of(Settings()), admission)  # type: ignore[arg-type]
-    server = uvicorn.Server(uvicorn.Config(echo, port=0, http=kind, log_config=None, lifespan="off"))
+    config = uvicorn.Config(echo, port=0, http=kind, log_config=None, lifespan="off", **options)
+    server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.01)
@@ -126,6 +127,27 @@ def test_a_connection_that_is_to_end_ends(asked: bytes) -> None:
             writer.write(asked)
             assert (await answer(reader))[0] == 503
             assert await reader.read() == b""
+            writer.close()
+
+    anyio.run(run)
+
+
+def test_a_body_that_comes_after_its_refusal_leaves_a_connection_as_any_other() -> None:
+    """It goes on with the next request, and is closed when it has been idle for its time."""
+
+    async def run() -> None:
+        async with served(Choosy(), timeout_keep_alive=1) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            head = post("/no", b"x" * 200_000)[:-200_000]
+            for _ in range(2):
+                writer.write(head)
+                assert (await answer(reader))[0] == 503
+                for _ in range(2):
+                    writer.write(b"x" * 100_000)
+                    await writer.drain()
+                    await asyncio.sleep(0.01)
+            async with asyncio.timeout(10):
+                assert await reader.read() == b"", "closed, without a further answer"
             writer.close()
 
     anyio.run(run)

@@ -47,7 +47,10 @@ class Connection(HttpToolsProtocol):
             self.answer_and_close(self.limits.crowded)
             return
         super().data_received(data)
-        if self._header_since is not None:
+        if not self.busy and self.timeout_keep_alive_task is None and self._header_since is None:
+            # An empty line, which begins no request, or a piece of a body that is not wanted.
+            self._header_since = time.monotonic()
+        if self._header_since is not None and not self._turned_away:
             self._header_bytes += len(data)
             if self._header_bytes > self.limits.max_header_bytes and not self.transport.is_closing():
                 self.answer_and_close(self.limits.header_too_large)
@@ -70,7 +73,9 @@ class Connection(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if not self._turned_away:
+        if self._turned_away:
+            self._await_next()
+        else:
             super().on_message_complete()
 
     def resume_writing(self) -> None:
@@ -92,6 +97,11 @@ class Connection(HttpToolsProtocol):
         self._turned_away, self._header_since, self._mark = True, None, None
         self._write(refusal, request_id(self.headers), headers_of(path))
         self.server_state.total_requests += 1
+        return True
+
+    def _await_next(self) -> None:
+        """After one that was turned away has come to its end."""
+        self._turned_away, self._header_since = False, None
         self._unset_keepalive_if_required()
         if self.parser.should_keep_alive():
             self.timeout_keep_alive_task = self.loop.call_later(
@@ -99,7 +109,6 @@ class Connection(HttpToolsProtocol):
             )
         else:
             self.transport.close()
-        return True
 
     def _body_bytes(self) -> int | None:
         """As the client says: nothing without a word, None for a body that comes in pieces."""
@@ -124,12 +133,12 @@ class Connection(HttpToolsProtocol):
 
     # -- slow clients ------------------------------------------------------------------------------------
     def hurry(self, now: float) -> None:
-        """Ends the connection of a client that is too slow, or idle in a crowd; for every second or so."""
+        """Ends the connection of a client that is too slow, or idle in a crowd: once a second or so."""
         if self.transport.is_closing():
             return
         if self._kept_for() > CROWDED_KEEP_SECONDS and self._in_a_crowd():
             self.close_if_idle()
-        if self._header_since is not None and now - self._header_since > self.limits.header_seconds:
+        elif self._header_since is not None and now - self._header_since > self.limits.header_seconds:
             self._end_slow_header()
         elif self.flow.write_paused:
             left = self.transport.get_write_buffer_size()

@@ -115,6 +115,12 @@ class Storm:
         self.done.stops += 1
 
     def _kill_server(self) -> None:
+        """Every second time while a job begins: what it notes then, it does not note again at each step."""
+        if self._random.random() < 0.5:
+            deadline = time.monotonic() + BUSY_SECONDS
+            while time.monotonic() < deadline and not self._jobs.one_begins():
+                self.tick()
+                time.sleep(0.02)
         server = self._service.server
         self._jobs.disturb()
         server.kill()

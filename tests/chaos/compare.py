@@ -42,13 +42,14 @@ class _Expected:
 
 
 def check_jobs(datasets: list[Dataset], ended: dict[str, dict[str, Any]], state: State) -> Verdict:
-    """Every job succeeded, none was made twice, and each made one set version."""
+    """Every job succeeded, none was made twice, each added to the right lineage and made one set version."""
     verdict = Verdict()
     for dataset in datasets:
         for job_id in dataset.jobs:
             job = ended.get(job_id)
             if job is None or job["state"] != "succeeded":
                 verdict.fault(f"job {job_id} of {dataset.name}: {job and (job['state'], job['error'])}", 1)
+        _check_lineages(dataset, [ended[job_id] for job_id in dataset.jobs if job_id in ended], verdict)
     made = sum(len(dataset.jobs) for dataset in datasets)
     recorded = len(state.jobs.ids_before(None, 100_000))
     if recorded != made:
@@ -58,6 +59,17 @@ def check_jobs(datasets: list[Dataset], ended: dict[str, dict[str, Any]], state:
         if versions and versions[0].version != len(dataset.jobs):
             verdict.fault(f"{dataset.name}: {len(dataset.jobs)} jobs, set version {versions[0].version}", 1)
     return verdict
+
+
+def _check_lineages(dataset: Dataset, jobs: list[dict[str, Any]], verdict: Verdict) -> None:
+    """Each job adds to the lineage of the one before it, or begins its own where it was to be fresh."""
+    before: str | None = None
+    for job in jobs:
+        lineage = job["lineage"]
+        goes_on = before is not None and not job["params"]["fresh"]
+        if lineage is None or (lineage == before) != goes_on:
+            verdict.fault(f"job {job['id']} of {dataset.name}: lineage {lineage} after {before}", 1)
+        before = lineage
 
 
 def check_sums(

@@ -35,6 +35,11 @@ FAULTS: dict[str, tuple[Edit, ...]] = {
             "records = self.state.scores.read_all(dataset.uid, lineage.id, ordinals)\n        if False:",
         ),
     ),
+    # What a job notes as it begins may be lost with the server's tail, and nobody notes it again.
+    "forgotten-lineage": (
+        Edit("workers/score/groundwork.py", "self.state.durably(write)", "write()"),
+        Edit("workers/score/groundwork.py", "keep_lineage(self.state, ", "print("),
+    ),
     # The second shard of a dataset is never written, and nobody looks whether it was.
     "lost-shard": (
         Edit(

@@ -13,6 +13,7 @@ from tests.chaos.plan import Plan
 
 POLL_SECONDS = 0.2
 ENDED = ("succeeded", "failed", "cancelled")
+BEGINNING = ("loading", "tokenizing")
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,11 @@ class Jobs(threading.Thread):
         """Whether the job's present attempt makes steps."""
         job = self.running.get(job_id)
         return job is not None and job["state"] == "running" and _steps_again(job)
+
+    def one_begins(self) -> bool:
+        """Whether a running job has not come to its first step, as far as was seen last."""
+        jobs = list(self.running.values())
+        return any(job["state"] == "running" and job["progress"]["phase"] in BEGINNING for job in jobs)
 
     def struck(self, job_id: str) -> None:
         """The job's worker was killed just now; a job that was about to recover is struck again."""

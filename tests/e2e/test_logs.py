@@ -44,7 +44,8 @@ def test_a_request_id_leads_from_the_api_to_the_worker_and_the_predictor(service
         url, json={"texts": [{"text": "good fit"}]}, headers={"X-Request-ID": "asked-2"}
     )
     assert answer.status_code == 200, answer.text
-    assert lines(service, event="request", part="api", request_id="asked-2", dataset="d", path=url)
+    answered = {"event": "request", "part": "api", "request_id": "asked-2", "dataset": "d", "path": url}
+    wait_until(lambda: bool(lines(service, **answered)))  # the line is written when the answer has gone out
     wait_until(lambda: bool(lines(service, event="requests answered", request_id="asked-2", job_id=job)))
 
 

@@ -107,6 +107,7 @@ def test_a_job_that_falls_back_after_it_succeeded_ends_the_same(
     [(DatasetStore, "save_lineage", 1), (ScoreBook, "flush", 4), (SetStore, "publish", 1)],
     ids=["as it begins", "in the middle", "as it ends"],
 )
+@pytest.mark.parametrize("before", [0, 1], ids=["first job", "second job"])
 def test_a_server_that_goes_back_under_a_running_job_gets_everything_again(
     bench: Bench,
     server: EmbeddedRedis,
@@ -115,25 +116,33 @@ def test_a_server_that_goes_back_under_a_running_job_gets_everything_again(
     owner: type,
     method: str,
     call: int,
+    before: int,
 ) -> None:
-    """The claim, the fence and the shards are gone while the worker runs on."""
-    bench.dataset(make_rows(40), name="calm")
-    bench.run("calm")
-    bench.dataset(make_rows(40))
-    job = bench.queue()
-    before = file_of(server).stat().st_size
+    """The claim, the fence, the lineage and the shards are gone while the worker runs on."""
+    for name in ("calm", "d"):
+        bench.dataset(make_rows(40), name=name)
+        for seed in range(before):
+            bench.run(name, seed=seed)
+    bench.run("calm", seed=before)
+    job = bench.queue(seed=before)
+    size = file_of(server).stat().st_size
     claim, original, calls = bench.claim(), getattr(owner, method), []
 
     def losing(*args: object, **kwargs: object) -> object:
         calls.append(method)
         if len(calls) == call:
-            go_back(server, bench.state, before)
+            go_back(server, bench.state, size)
         return original(*args, **kwargs)
 
     monkeypatch.setattr(owner, method, losing)
     run_claimed(bench.state, bench.settings, claim)
+    monkeypatch.undo()
     ended = bench.state.jobs.get(job.id)
     assert (ended.state, ended.attempt) == (JobState.SUCCEEDED, 1)
+    assert_same(sums(bench, "d", 40), sums(bench, "calm", 40))
+    # The next job adds to the same lineage.
+    bench.run("calm", seed=7)
+    assert bench.run("d", seed=7).lineage == ended.lineage is not None
     assert_same(sums(bench, "d", 40), sums(bench, "calm", 40))
 
 

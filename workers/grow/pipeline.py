@@ -70,10 +70,10 @@ class GrowJob:
                 self._keep(grown)
         except (JobCancelled, JobFailed, ModelError):
             visits.forget()
-            ground.close_run(book, visits)  # the rounds that have ended count
+            ground.close_run(material, book, visits)  # the rounds that have ended count
             raise
         ground.phase("sets", step=grown.steps, total=plan.total_steps())
-        self._state.durably(lambda: ground.close_run(book, visits))
+        ground.close_run(material, book, visits)
         log.info("grown", rounds=grown.turn, stopped=stopped)
         sets = self._state.sets.version(material.dataset, grown.rounds[-1]["set_version"])
         result = {

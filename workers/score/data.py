@@ -153,7 +153,7 @@ def _table(state: State, dataset: Dataset, version: int) -> pa.Table:
 
 def _fix_labels(state: State, dataset: Dataset, labels: tuple[Label, ...]) -> tuple[Label, ...]:
     with state.datasets.writing(dataset):
-        fixed = state.datasets.fix_labels(dataset, labels)
+        fixed = state.durably(lambda: state.datasets.fix_labels(dataset, labels))
         state.archive.save_manifest(dataset)
     return fixed
 

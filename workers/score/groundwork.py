@@ -22,7 +22,7 @@ from workers.lease import JobLease
 from workers.score.book import ScoreBook
 from workers.score.data import JobData, require_what_the_policy_needs
 from workers.score.epoch_visits import EpochVisits
-from workers.score.lineages import open_lineage
+from workers.score.lineages import keep_lineage, open_lineage
 from workers.score.room import when_there_is_room
 from workers.score.seen import Seen, look
 from workers.score.sets import publish_sets
@@ -62,9 +62,7 @@ class Groundwork(TrainingGround):
         version, data = self.read(dataset)
         require_what_the_policy_needs(self.params, data)
         classifier = self.load_model(len(data.classes))
-        lineage, run = self.when_free(
-            lambda: open_lineage(self.state, dataset, self.claim, self.params, classifier)
-        )
+        lineage, run = self._open_lineage(dataset, classifier)
         told = self.provenance(version, data, classifier)
         deltas = self.state.archive.of_dataset(dataset).deltas(lineage.id)
         when_there_is_room(self.lease, lambda: deltas.write_provenance(run, self.claim.token, told))
@@ -136,11 +134,24 @@ class Groundwork(TrainingGround):
 
         return self.when_free(as_the_one_who_writes)
 
-    def close_run(self, book: ScoreBook, visits: EpochVisits) -> None:
-        """Makes Redis and the files agree on what the run came to."""
+    def close_run(self, material: Material, book: ScoreBook, visits: EpochVisits) -> None:
+        """Makes Redis and the files agree on what the run came to, on disk."""
         when_there_is_room(self.lease, visits.end_broken_epoch)
-        book.close()
+
+        def close() -> None:
+            keep_lineage(self.state, material.dataset, self.claim, material.lineage)
+            book.close()
+
+        self.state.durably(close)
         when_there_is_room(self.lease, lambda: visits.close(book.touched))
+
+    def _open_lineage(self, dataset: Dataset, classifier: LoadedClassifier) -> tuple[Lineage, int]:
+        """On disk before there is a visit: a number of a run is never given out again."""
+
+        def write() -> tuple[Lineage, int]:
+            return open_lineage(self.state, dataset, self.claim, self.params, classifier)
+
+        return self.when_free(lambda: self.state.durably(write))
 
     def _base(
         self, dataset: Dataset, lineage: Lineage, run: int, ordinals: int, unsettled: set[int]

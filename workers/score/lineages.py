@@ -34,12 +34,21 @@ def open_lineage(
     lineage = lineage.model_copy(update={"runs": max(lineage.runs, run)})
     with state.datasets.writing(dataset):
         state.archive.of_dataset(dataset).save_lineage(lineage)
-        state.datasets.save_lineage(dataset, lineage, claim.token)
-        state.datasets.show_lineage_if_first(dataset, lineage)
+        keep_lineage(state, dataset, claim, lineage)
         state.archive.save_manifest(dataset)
-    state.jobs.set_lineage(claim, lineage.id)
     state.archive.save_job(claim.job.id)
     return lineage, run
+
+
+def keep_lineage(state: State, dataset: Dataset, claim: Claim, lineage: Lineage) -> None:
+    """Redis knows the lineage with its count of runs, and that the job adds to it; bears repetition.
+
+    Raises:
+        StaleWorker: another worker has taken the dataset over.
+    """
+    state.datasets.save_lineage(dataset, lineage, claim.token)
+    state.datasets.show_lineage_if_first(dataset, lineage)
+    state.jobs.set_lineage(claim, lineage.id)
 
 
 def _settings(params: SortingParams) -> str:

@@ -76,7 +76,7 @@ class ScoreJob:
         try:
             training.go(self._lease, self._settings, pace)
         except (JobCancelled, JobFailed, ModelError):
-            ground.close_run(books.scores, books.visits)  # the visits until here count
+            ground.close_run(material, books.scores, books.visits)  # the visits until here count
             raise
         ground.phase("sets", step=pace.done, total=pace.total)
 
@@ -92,7 +92,7 @@ class ScoreJob:
             told = {**told, "cross_fit": heard.told}
 
         def finish() -> tuple[dict[str, Any], SetVersion]:
-            ground.close_run(books.scores, books.visits)
+            ground.close_run(material, books.scores, books.visits)
             kept = self._keep_responses(material, books.responses) | self._keep_repeats(books)
             return kept, ground.publish(material, placement)
 

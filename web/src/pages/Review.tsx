@@ -1,6 +1,6 @@
 // The review queue: one sample at a time, one key each.
 
-import { useCallback, useEffect, useState } from "preact/hooks";
+import { useCallback, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useMay } from "../access";
 import { part, type Problem } from "../api";
 import type { Dataset, QueueItem, Verdict } from "../contract";
@@ -42,49 +42,50 @@ function Queue({ dataset, items, onEnd }: { dataset: Dataset; items: QueueItem[]
     },
     [setSaid],
   );
+  const sending = useRef(false);
+  // A key that comes before the last one is answered would mean the sample that is still shown: it counts for nothing.
+  const oneByOne = useCallback(async (work: () => Promise<void>) => {
+    if (sending.current) return;
+    sending.current = true;
+    setProblem(null);
+    await work().catch((error) => setProblem(asProblem(error)));
+    sending.current = false;
+  }, []);
   const say = useCallback(
     async (judged: Judged) => {
       if (!item || !mayWrite) return;
-      setProblem(null);
-      try {
-        await judge(dataset.name, item.id, judged);
-        note(item.id, judged.verdict);
-      } catch (error) {
-        setProblem(asProblem(error));
-      }
+      await judge(dataset.name, item.id, judged);
+      note(item.id, judged.verdict);
     },
     [dataset.name, item, mayWrite, note],
   );
   const undo = useCallback(async () => {
     const last = done.at(-1);
     if (last === undefined) return;
-    try {
-      await takeBack(dataset.name, last);
-      setDone((before) => before.slice(0, -1));
-      setSaid((before) => {
-        const left = new Map(before);
-        left.delete(last);
-        return left;
-      });
-      setAt(items.findIndex((one) => one.id === last));
-    } catch (error) {
-      setProblem(asProblem(error));
-    }
+    await takeBack(dataset.name, last);
+    setDone((before) => before.slice(0, -1));
+    setSaid((before) => {
+      const left = new Map(before);
+      left.delete(last);
+      return left;
+    });
+    setAt(items.findIndex((one) => one.id === last));
   }, [dataset.name, done, items]);
 
-  useEffect(() => {
+  // With the page, not after it: a key means what is shown.
+  useLayoutEffect(() => {
     const pressed = (event: KeyboardEvent) => {
       const target = event.target as HTMLElement;
       if (event.ctrlKey || event.metaKey || event.altKey || target.matches("input, select, textarea")) return;
       const judged = judgedBy(event.key.toLowerCase(), item, dataset);
-      if (judged) void say(judged);
-      else if (event.key === "z" || event.key === "Z") void undo();
+      if (judged) void oneByOne(() => say(judged));
+      else if (event.key === "z" || event.key === "Z") void oneByOne(undo);
       else if (event.key === "ArrowLeft") setAt((before) => Math.max(0, before - 1));
       else if (event.key === "ArrowRight") setAt((before) => Math.min(items.length, before + 1));
     };
     addEventListener("keydown", pressed);
     return () => removeEventListener("keydown", pressed);
-  }, [dataset, item, items.length, say, undo]);
+  }, [dataset, item, items.length, oneByOne, say, undo]);
 
   const asked = (verdict: Verdict | undefined) => (verdict ? t("verdict_kept", { verdict: told("verdict", verdict) }) : "");
   return (
@@ -95,7 +96,7 @@ function Queue({ dataset, items, onEnd }: { dataset: Dataset; items: QueueItem[]
       </p>
       <p aria-live="polite" class="quiet">
         {t("reviewed_count", { count: done.length })} {done.length > 0 && (
-          <button type="button" class="link" onClick={undo}>
+          <button type="button" class="link" onClick={() => oneByOne(undo)}>
             {t("undo")}
           </button>
         )}

@@ -11,11 +11,11 @@ from typing import Any
 
 import httpx
 
+from tests.chaos.kinds import params_of
 from tests.chaos.plan import Plan
-from tests.chaos.truth import LABELS, MAX_LENGTH
+from tests.chaos.truth import LABELS
 
 MOVING = "moving"
-MOVING_JOBS = 3
 LONGEST_ASK_SECONDS = 120.0
 
 
@@ -61,24 +61,15 @@ class Client:
 
     def send(self, dataset: Dataset, contents: dict[str, tuple[int, int]]) -> None:
         rows = [
-            {"id": sample, "text": self._pool[text], "label": label}
+            {"id": sample, "text": self._pool[text], "label": label, "split": split_of(sample)}
             for sample, (text, label) in contents.items()
         ]
         self.ask("POST", f"/v1/datasets/{dataset.name}/samples", json={"samples": rows})
         dataset.contents.update(contents)
 
-    def submit(self, dataset: Dataset, *, fresh: bool = False) -> str:
-        params: dict[str, Any] = {
-            "num_train_epochs": self._plan.epochs,
-            "learning_rate": 0.0,
-            "per_device_train_batch_size": self._plan.batch,
-            "max_length": MAX_LENGTH,
-            "fresh": fresh,
-        }
-        if dataset.moving:
-            moving = {"learning_rate": 1e-3, "seed": len(dataset.jobs), "fresh": False}
-            params |= moving | {"model_config": {"hidden_dropout_prob": 0.1}}
-        body = {"dataset": dataset.name, "kind": "score", "model": "tiny", "params": params}
+    def submit(self, dataset: Dataset, kind: str = "score", *, fresh: bool = False) -> str:
+        params = params_of(kind, self._plan, moving=dataset.moving, seed=len(dataset.jobs), fresh=fresh)
+        body = {"dataset": dataset.name, "kind": kind, "model": "tiny", "params": params}
         job = self.ask("POST", "/v1/jobs", json=body, headers={"Idempotency-Key": uuid.uuid4().hex})
         dataset.jobs.append(job["id"])
         return str(job["id"])
@@ -95,6 +86,11 @@ class Client:
 
     def close(self) -> None:
         self._http.close()
+
+
+def split_of(sample: str) -> str:
+    """The split that an id's first letter stands for."""
+    return {"v": "validation", "t": "test"}.get(sample[0], "train")
 
 
 def some_contents(

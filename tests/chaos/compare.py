@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.store.state import State
-from tests.chaos.clients import Client, Dataset
+from tests.chaos.clients import Client, Dataset, split_of
+from tests.chaos.kinds import SORTING, versions_of, visits_of
 from tests.chaos.truth import LABELS
 
 TOLERANCE = 1e-4
@@ -47,7 +48,7 @@ def check_jobs(datasets: list[Dataset], ended: dict[str, dict[str, Any]], state:
     for dataset in datasets:
         for job_id in dataset.jobs:
             job = ended.get(job_id)
-            if job is None or job["state"] != "succeeded":
+            if not _succeeded(job):
                 verdict.fault(f"job {job_id} of {dataset.name}: {job and (job['state'], job['error'])}", 1)
         _check_lineages(dataset, [ended[job_id] for job_id in dataset.jobs if job_id in ended], verdict)
     made = sum(len(dataset.jobs) for dataset in datasets)
@@ -56,8 +57,9 @@ def check_jobs(datasets: list[Dataset], ended: dict[str, dict[str, Any]], state:
         verdict.fault(f"{made} jobs were asked for, {recorded} are recorded", 1)
     for dataset in datasets:
         versions = state.sets.versions(state.datasets.get(dataset.name))
-        if versions and versions[0].version != len(dataset.jobs):
-            verdict.fault(f"{dataset.name}: {len(dataset.jobs)} jobs, set version {versions[0].version}", 1)
+        wanted = sum(versions_of(ended[one]) for one in dataset.jobs if _succeeded(ended.get(one)))
+        if versions and versions[0].version != wanted:
+            verdict.fault(f"{dataset.name}: {wanted} versions made, set version {versions[0].version}", 1)
     return verdict
 
 
@@ -65,6 +67,8 @@ def _check_lineages(dataset: Dataset, jobs: list[dict[str, Any]], verdict: Verdi
     """Each job adds to the lineage of the one before it, or begins its own where it was to be fresh."""
     before: str | None = None
     for job in jobs:
+        if job["kind"] not in SORTING:
+            continue
         lineage = job["lineage"]
         goes_on = before is not None and not job["params"]["fresh"]
         if lineage is None or (lineage == before) != goes_on:
@@ -83,11 +87,11 @@ def check_sums(
     verdict = Verdict()
     held = state.datasets.get(dataset.name)
     position = {text: row for row, text in enumerate(pool)}
-    jobs = [ended[job_id] for job_id in dataset.jobs if ended.get(job_id, {}).get("state") == "succeeded"]
+    jobs = [ended[job_id] for job_id in dataset.jobs if _succeeded(ended.get(job_id))]
     for lineage in dict.fromkeys(job["lineage"] for job in jobs):
         expected = _expected(
             [job for job in jobs if job["lineage"] == lineage],
-            lambda version: state.samples.table(held, version).to_table(),
+            lambda version: state.samples.table(held, version).to_table(filter="split = 'train'"),
             position,
             norms,
         )
@@ -124,9 +128,9 @@ def _expected(
         anew = ordinals[expected.generations[ordinals] != generations]
         expected.visits[anew], expected.sums[anew] = 0, 0.0
         expected.generations[ordinals] = generations
-        epochs = job["params"]["num_train_epochs"]
-        expected.visits[ordinals] += epochs
-        expected.sums[ordinals] += epochs * norms[rows, labels]
+        visits = visits_of(job)
+        expected.visits[ordinals] += visits
+        expected.sums[ordinals] += visits * norms[rows, labels]
     return expected
 
 
@@ -134,11 +138,12 @@ def check_contents(dataset: Dataset, state: State, client: Client, pool: list[st
     """What was acknowledged is there, once; what is scored has its place in a set."""
     verdict = Verdict()
     held = state.datasets.get(dataset.name)
-    table = state.samples.table(held).to_table(columns=["id", "text", "label", "ordinal", "generation"])
-    stored = list(
-        zip(table["id"].to_pylist(), table["text"].to_pylist(), table["label"].to_pylist(), strict=True)
-    )
-    wanted = {(sample, pool[text], str(label)) for sample, (text, label) in dataset.contents.items()}
+    table = state.samples.table(held).to_table(columns=["id", "text", "label", "split"])
+    stored = [(row["id"], row["text"], row["label"], row["split"]) for row in table.to_pylist()]
+    wanted = {
+        (sample, pool[text], str(label), split_of(sample))
+        for sample, (text, label) in dataset.contents.items()
+    }
     if len(stored) != len(wanted) or set(stored) != wanted:
         missing = sorted(wanted - set(stored))[:NAMED]
         verdict.fault(
@@ -170,3 +175,30 @@ def check_same(client: Client, stormy: Dataset, calm: Dataset) -> Verdict:
 
 
 _OF_THE_RUN = ("lineage", "updated_at")
+
+
+def check_results(stormy: Dataset, calm: Dataset, ended: dict[str, dict[str, Any]]) -> Verdict:
+    """What the jobs of such a dataset came to: every figure of their results to the bit."""
+    verdict = Verdict()
+    for one, other in zip(stormy.jobs, calm.jobs, strict=True):
+        left, right = (ended[job_id]["result"] for job_id in (one, other))
+        for name in sorted({*left, *right} - _OF_THE_JOB):
+            if _figures(left.get(name)) != _figures(right.get(name)):
+                verdict.fault(
+                    f"{stormy.name}: {one} and {other}: {name}: {left.get(name)}, {right.get(name)}", 1
+                )
+    return verdict
+
+
+_OF_THE_JOB = {"lineage", "data_version", "provenance", "files", "seconds"}
+
+
+def _figures(value: Any) -> Any:
+    """Without what a clock said."""
+    if isinstance(value, dict):
+        return {name: _figures(held) for name, held in value.items() if name != "seconds"}
+    return [_figures(held) for held in value] if isinstance(value, list) else value
+
+
+def _succeeded(job: dict[str, Any] | None) -> bool:
+    return job is not None and job["state"] == "succeeded"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,9 +17,11 @@ SHOWN_FAULTS = 20
 
 @dataclass(frozen=True)
 class Report:
+    """kinds: of the jobs that ended, how many of each."""
+
     plan: Plan
     blows: Blows
-    jobs: int
+    kinds: Counter[str]
     attempts: int
     uploads: int
     recoveries: list[float]
@@ -62,7 +65,8 @@ class Report:
             f"{sum(cut.torn for cut in self.blows.cuts)} in the middle of a command",
             f"duplicate messages    {self.blows.duplicates}; lost: {self.blows.lost}",
             f"uploads meanwhile     {self.uploads}",
-            f"jobs                  {self.jobs}, in {self.attempts} attempts",
+            f"jobs                  {self.kinds.total()}, in {self.attempts} attempts: "
+            + ", ".join(f"{kind} {count}" for kind, count in self.kinds.most_common()),
             f"recovery of a killed job, to its next step: {_times(self.recoveries)}; "
             f"{self.disturbed} more were struck again before",
             f"pairs compared        {self.pairs}",

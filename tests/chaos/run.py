@@ -7,13 +7,23 @@ import random
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from app.store.state import open_state
 from tests.chaos.blows import Storm
 from tests.chaos.clients import MOVING, Client, Dataset, Uploader, some_contents
-from tests.chaos.compare import Verdict, check_contents, check_jobs, check_same, check_sums
+from tests.chaos.compare import (
+    Verdict,
+    check_contents,
+    check_jobs,
+    check_results,
+    check_same,
+    check_sums,
+)
+from tests.chaos.kinds import kind_of
 from tests.chaos.plan import Plan
 from tests.chaos.report import Report
 from tests.chaos.service import Service
@@ -22,6 +32,8 @@ from tests.chaos.watching import Jobs
 from tests.models.tiny import build_tiny_bert
 
 POOL = 1_500
+HELD_OUT = 60
+"""Samples of the validation split, and of the test split."""
 TICK_SECONDS = 0.05
 SETTLE_SECONDS = 2.0
 ENDING_SHARE = 0.15
@@ -74,6 +86,7 @@ class _Run:
         self._datasets = [Dataset(name, name == MOVING) for name in names]
         for dataset in self._datasets:
             ids = [f"s{number:07}" for number in range(plan.samples)]
+            ids += [f"{letter}{number:07}" for letter in "vt" for number in range(HELD_OUT)]
             self._client.create(dataset, some_contents(ids, self._pool, source))
 
     def run(self) -> Report:
@@ -90,7 +103,7 @@ class _Run:
         report = Report(
             plan=self._plan,
             blows=storm.done,
-            jobs=len(jobs.ended),
+            kinds=Counter(job["kind"] for job in jobs.ended.values()),
             attempts=sum(job["attempt"] for job in jobs.ended.values()),
             uploads=uploader.requests,
             recoveries=jobs.recoveries,
@@ -141,7 +154,9 @@ class _Run:
             for dataset in self._datasets:
                 verdicts.append(check_contents(dataset, state, self._client, self._pool))
                 if dataset.moving:
-                    verdicts.append(check_same(self._client, dataset, self._calm(dataset)))
+                    calm = self._calm(dataset, jobs.ended)
+                    verdicts.append(check_same(self._client, dataset, calm))
+                    verdicts.append(check_results(dataset, calm, jobs.ended))
                 else:
                     verdicts.append(check_sums(dataset, jobs.ended, state, self._pool, self._norms))
         finally:
@@ -149,17 +164,18 @@ class _Run:
             self._client.close()
         return verdicts
 
-    def _calm(self, stormy: Dataset) -> Dataset:
-        """The same samples and jobs once more, undisturbed."""
+    def _calm(self, stormy: Dataset, ended: dict[str, dict[str, Any]]) -> Dataset:
+        """The same samples and jobs once more, undisturbed; how the jobs ended goes into `ended`."""
         calm = Dataset(f"{stormy.name}-calm", moving=True)
         self._client.create(calm, stormy.contents)
-        for _ in stormy.jobs:
-            job_id = self._client.submit(calm)
+        for number in range(len(stormy.jobs)):
+            job_id = self._client.submit(calm, kind_of(number, moving=True))
             deadline = time.monotonic() + self._plan.seconds
             while (job := self._client.job(job_id))["state"] in ("queued", "running"):
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"undisturbed, {job_id} does not end: {job}")
                 time.sleep(0.2)
+            ended[job_id] = job
         return calm
 
 

@@ -8,11 +8,13 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from tests.chaos.clients import MOVING_JOBS, Client, Dataset
+from tests.chaos.clients import Client, Dataset
+from tests.chaos.kinds import MOVING_KINDS, kind_of, planned_visits
 from tests.chaos.plan import Plan
 
 POLL_SECONDS = 0.2
 ENDED = ("succeeded", "failed", "cancelled")
+AT_WORK = ("training", "round")
 BEGINNING = ("loading", "tokenizing")
 
 
@@ -69,7 +71,7 @@ class Jobs(threading.Thread):
         with self._lock:
             job = self.running.get(job_id)
             self.disturbed += self._struck.pop(job_id, None) is not None
-            if job is not None and job["progress"]["phase"] == "training":
+            if job is not None and job["progress"]["phase"].startswith(AT_WORK):
                 self._struck[job_id] = Struck(time.monotonic(), job["attempt"])
 
     def disturb(self) -> None:
@@ -84,14 +86,16 @@ class Jobs(threading.Thread):
             free = [
                 dataset
                 for dataset in self._datasets
-                if dataset.name not in busy and not (dataset.moving and len(dataset.jobs) >= MOVING_JOBS)
+                if dataset.name not in busy
+                and not (dataset.moving and len(dataset.jobs) >= len(MOVING_KINDS))
             ]
             if not free:
                 return
             dataset = min(free, key=lambda one: (len(one.jobs), one.name))
-            job_id = self._client.submit(dataset, fresh=self._random.random() < 0.1)
+            kind = kind_of(len(dataset.jobs), moving=dataset.moving)
+            job_id = self._client.submit(dataset, kind, fresh=self._random.random() < 0.1)
             self.running[job_id] = self._client.job(job_id)
-            self.planned += len(dataset.contents) * self._plan.epochs
+            self.planned += len(dataset.contents) * planned_visits(kind, self._plan)
 
     def _look(self, job_id: str) -> None:
         job = self._client.job(job_id)

@@ -43,7 +43,7 @@ class _Expected:
 
 
 def check_jobs(datasets: list[Dataset], ended: dict[str, dict[str, Any]], state: State) -> Verdict:
-    """Every job succeeded, none was made twice, each added to the right lineage and made one set version."""
+    """Every job succeeded, none was made twice, each added to the right lineage and made its sets."""
     verdict = Verdict()
     for dataset in datasets:
         for job_id in dataset.jobs:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import cast
+from typing import TypeVar, cast
 
 from app.queue import make_celery, send_hint
 from app.store.state import open_state
@@ -16,7 +17,10 @@ from tests.chaos.service import Process, Service
 from tests.chaos.watching import Jobs
 
 BUSY_SECONDS = 20.0
-"""How long a blow waits for a worker that is training: a service that only starts is not worth striking."""
+"""How long a blow waits for its moment, such as a worker that trains: a service that only starts is not worth
+striking."""
+LOOK_SECONDS = 0.1
+T = TypeVar("T")
 
 
 @dataclass
@@ -117,10 +121,7 @@ class Storm:
     def _kill_server(self) -> None:
         """Every second time while a job begins: what it notes then, it does not note again at each step."""
         if self._random.random() < 0.5:
-            deadline = time.monotonic() + BUSY_SECONDS
-            while time.monotonic() < deadline and not self._jobs.one_begins():
-                self.tick()
-                time.sleep(0.02)
+            self._wait_for(self._jobs.one_begins)
         server = self._service.server
         self._jobs.disturb()
         server.kill()
@@ -135,19 +136,22 @@ class Storm:
 
     def _victim(self) -> tuple[Process, str | None]:
         """A worker that is training and the job's id, nine times in ten; else, or where none is, any."""
-        if self._random.random() < 0.9:
-            deadline = time.monotonic() + BUSY_SECONDS
-            while time.monotonic() < deadline:
-                self.tick()
-                busy = [
-                    (worker, job) for worker in self._awake() if (job := self._job_of(worker)) is not None
-                ]
-                training = [(worker, job) for worker, job in busy if self._jobs.steps(job)]
-                if training:
-                    return self._random.choice(training)
-                time.sleep(0.1)
+        if self._random.random() < 0.9 and (training := self._wait_for(self._training)):
+            return self._random.choice(training)
         worker = self._random.choice(self._awake())
         return worker, self._job_of(worker)
+
+    def _wait_for(self, find: Callable[[], T]) -> T:
+        """What is found as soon as there is something, or what is there when a blow can wait no longer."""
+        deadline = time.monotonic() + BUSY_SECONDS
+        while not (found := find()) and time.monotonic() < deadline:
+            self.tick()
+            time.sleep(LOOK_SECONDS)
+        return found
+
+    def _training(self) -> list[tuple[Process, str]]:
+        busy = [(worker, job) for worker in self._awake() if (job := self._job_of(worker)) is not None]
+        return [(worker, job) for worker, job in busy if self._jobs.steps(job)]
 
     def _awake(self) -> list[Process]:
         return [worker for worker in self._service.workers if worker.alive() and not worker.stopped]

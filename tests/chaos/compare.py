@@ -175,12 +175,16 @@ def check_same(client: Client, stormy: Dataset, calm: Dataset) -> Verdict:
 
 
 _OF_THE_RUN = ("lineage", "updated_at")
+_OF_THE_JOB = {"lineage", "data_version", "provenance", "files", "seconds"}
 
 
 def check_results(stormy: Dataset, calm: Dataset, ended: dict[str, dict[str, Any]]) -> Verdict:
     """What the jobs of such a dataset came to: every figure of their results to the bit."""
     verdict = Verdict()
     for one, other in zip(stormy.jobs, calm.jobs, strict=True):
+        if not _succeeded(ended.get(one)) or not _succeeded(ended.get(other)):
+            verdict.fault(f"{stormy.name}: {one} and {other} have not both succeeded", 1)
+            continue
         left, right = (ended[job_id]["result"] for job_id in (one, other))
         for name in sorted({*left, *right} - _OF_THE_JOB):
             if _figures(left.get(name)) != _figures(right.get(name)):
@@ -188,9 +192,6 @@ def check_results(stormy: Dataset, calm: Dataset, ended: dict[str, dict[str, Any
                     f"{stormy.name}: {one} and {other}: {name}: {left.get(name)}, {right.get(name)}", 1
                 )
     return verdict
-
-
-_OF_THE_JOB = {"lineage", "data_version", "provenance", "files", "seconds"}
 
 
 def _figures(value: Any) -> Any:

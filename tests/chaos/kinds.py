@@ -52,9 +52,9 @@ def visits_of(job: Mapping[str, Any]) -> int:
     """What an ended job has added to each sample's visits."""
     if job["kind"] == "grow":
         return len(job["result"]["rounds"])
-    return int(job["params"]["num_train_epochs"])
+    return int(job["params"]["num_train_epochs"]) if job["kind"] == "score" else 0
 
 
 def versions_of(job: Mapping[str, Any]) -> int:
     """Set versions that an ended job has made."""
-    return {"score": 1, "grow": visits_of(job)}.get(job["kind"], 0)
+    return 1 if job["kind"] == "score" else visits_of(job)

@@ -73,7 +73,7 @@ class GrowJob:
             ground.close_run(material, book, visits)  # the rounds that have ended count
             raise
         ground.phase("sets", step=grown.steps, total=plan.total_steps())
-        ground.close_run(material, book, visits)
+        self._state.durably(lambda: ground.close_run(material, book, visits))
         log.info("grown", rounds=grown.turn, stopped=stopped)
         sets = self._state.sets.version(material.dataset, grown.rounds[-1]["set_version"])
         result = {

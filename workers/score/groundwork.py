@@ -135,14 +135,11 @@ class Groundwork(TrainingGround):
         return self.when_free(as_the_one_who_writes)
 
     def close_run(self, material: Material, book: ScoreBook, visits: EpochVisits) -> None:
-        """Makes Redis and the files agree on what the run came to, on disk."""
+        """Makes Redis and the files agree on what the run came to. The lineage is noted again, for a server
+        that lost even what was on its disk."""
         when_there_is_room(self.lease, visits.end_broken_epoch)
-
-        def close() -> None:
-            keep_lineage(self.state, material.dataset, self.claim, material.lineage)
-            book.close()
-
-        self.state.durably(close)
+        keep_lineage(self.state, material.dataset, self.claim, material.lineage)
+        book.close()
         when_there_is_room(self.lease, lambda: visits.close(book.touched))
 
     def _open_lineage(self, dataset: Dataset, classifier: LoadedClassifier) -> tuple[Lineage, int]:

@@ -6,13 +6,13 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from email.utils import parsedate_to_datetime
 from typing import Any, Self
 from urllib.parse import quote
 
 import httpx
 
-from app.errors import REMEDIES, GradSiftError, Unavailable
+from app.client_problems import ServiceProblem, Unreachable, problem_of
+from app.errors import GradSiftError
 
 Json = dict[str, Any]
 
@@ -27,29 +27,6 @@ _TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 _PREDICT_TIMEOUT = httpx.Timeout(630.0, connect=5.0)
 # A proxy of the environment is for the world outside, not for a service on this machine.
 _NO_PROXY: dict[str, None] = {f"all://{host}": None for host in ("127.0.0.1", "localhost", "[::1]")}
-
-
-class ServiceProblem(GradSiftError):
-    """A problem document that the service answered with; `body` is all of it."""
-
-    def __init__(self, status: int, body: Mapping[str, Any], *, retry_after: float | None = None) -> None:
-        code = str(body.get("code") or f"http_{status}")
-        detail = str(body.get("detail") or body.get("title") or f"the service answered {status}")
-        remedy = str(body.get("remedy") or REMEDIES.get(code, ""))
-        super().__init__(code, detail, remedy=remedy, errors=body.get("errors") or ())
-        self.status = status
-        self.body = dict(body)
-        self.retry_after = retry_after
-        """After how many seconds to try again, where the answer says it."""
-
-    @property
-    def passing(self) -> bool:
-        """Whether the same request may be carried out shortly."""
-        return self.status in (429, 503) or self.code == "dataset_busy"
-
-
-class Unreachable(Unavailable):
-    """Nobody answers at the address, or the connection broke."""
 
 
 class Client:
@@ -222,14 +199,14 @@ class Client:
         with self._reachable(), self._http.stream("GET", path, params=params) as response:
             if response.is_error:
                 response.read()
-                raise _problem(response)
+                raise problem_of(response)
             yield response
 
     def _json(self, method: str, path: str, **options: Any) -> Json:
         with self._reachable():
             response = self._http.request(method, path, **options)
         if response.is_error:
-            raise _problem(response)
+            raise problem_of(response)
         try:
             body: Json = response.json()
         except ValueError as error:
@@ -283,25 +260,3 @@ def _patiently(ask: Callable[[], Json], *, outages: bool = True) -> Json:
 
 def _part(name: str) -> str:
     return quote(name, safe="")
-
-
-def _problem(response: httpx.Response) -> ServiceProblem:
-    try:
-        body = response.json()
-    except ValueError:
-        body = None
-    if not isinstance(body, dict):
-        body = {"detail": f"the service answered {response.status_code} {response.reason_phrase}"}
-    return ServiceProblem(
-        response.status_code, body, retry_after=_seconds(response.headers.get("Retry-After", ""))
-    )
-
-
-def _seconds(retry_after: str) -> float | None:
-    """Of a header that gives seconds or, as a proxy may, a date."""
-    if retry_after.strip().isdigit():
-        return float(retry_after)
-    try:
-        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except ValueError:
-        return None

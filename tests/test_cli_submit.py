@@ -21,7 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from app.client import Client, ServiceProblem
+from app.client import Client
+from app.client_problems import ServiceProblem
 from tests.processes import wait_until
 from tests.test_cli import KEY, Service, cli_process, service
 

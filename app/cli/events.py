@@ -109,7 +109,7 @@ def _columns(texts: list[str] | None) -> list[str]:
 
 def _put_dataset(client: Client, dataset: str, task: TaskName | None) -> None:
     """Where no task is named, a dataset that is there may have any."""
-    from app.client import ServiceProblem
+    from app.client_problems import ServiceProblem
 
     try:
         client.put_dataset(dataset, {"task": (task or TaskName.relevance).value})

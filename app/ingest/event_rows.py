@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -13,18 +13,11 @@ import msgspec
 from app.contracts.behaviors import Behavior
 from app.errors import Invalid
 from app.ingest.columns import flat
+from app.ingest.event_times import microseconds
 from app.ingest.rows import MAX_NAME_CHARS, MetaValue, RowError
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME_CHARS)]
 HEADERS_REMEMBERED = 100
-LATEST = timedelta(days=1)
-"""So far into the future a clock may go wrong."""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECONDS_FROM = 10**11
-"""A number from here on counts milliseconds: as seconds it would be the year 5138. The same for micro-."""
-_MICROSECONDS_FROM = 10**14
-_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
-_DATE_WITHOUT_DASHES = re.compile(r"(19|20)\d{6}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 BEHAVIOR_NAMES: Mapping[Behavior, tuple[str, ...]] = {
@@ -103,58 +96,6 @@ def check_texts(row: EventRow | ItemRow, max_text_chars: int) -> None:
         raise RowError("missing_field", "`text` is empty")
     if isinstance(row, EventRow) and row.quantity is not None and not math.isfinite(row.quantity):
         raise RowError("invalid_row", "`quantity` must be a finite number")
-
-
-_LONGEST_TIME = 64
-"""Characters: all forms are shorter, and a number of a million digits takes its time."""
-
-
-def microseconds(written: str | int | float, now: datetime) -> int:
-    """A time as RFC 3339 or a date and time without a zone (UTC), or as seconds, milli- or microseconds
-    since 1970.
-
-    Raises:
-        RowError: it is none of these, lies before 1970, or more than a day after now.
-    """
-    if isinstance(written, str):
-        written = written.strip()
-        if len(written) > _LONGEST_TIME:
-            raise RowError(
-                "invalid_timestamp", f"timestamp {written[:_LONGEST_TIME]!r}... is too long for one"
-            )
-        at = _from_text(written)
-    else:
-        at = _from_number(written)
-    if at < 0:
-        raise RowError("invalid_timestamp", f"timestamp {written!r} lies before 1970")
-    if at > (now + LATEST - _EPOCH) // timedelta(microseconds=1):
-        raise RowError("invalid_timestamp", f"timestamp {written!r} lies more than a day in the future")
-    return at
-
-
-def _from_text(written: str) -> int:
-    if _DATE_WITHOUT_DASHES.fullmatch(written):
-        raise RowError("invalid_timestamp", f"timestamp {written!r} may be a date or a number: write dashes")
-    if _NUMBER.fullmatch(written):
-        return _from_number(float(written) if "." in written else int(written))
-    try:
-        parsed = datetime.fromisoformat(written)
-    except ValueError as error:
-        detail = f"timestamp {written!r} is neither a date and time (RFC 3339) nor seconds since 1970"
-        raise RowError("invalid_timestamp", detail) from error
-    if parsed.tzinfo is None:
-        parsed = parsed.replace(tzinfo=UTC)
-    return (parsed - _EPOCH) // timedelta(microseconds=1)
-
-
-def _from_number(written: int | float) -> int:
-    if isinstance(written, int) and written.bit_length() > 64:  # which may be too long even to be shown
-        raise RowError("invalid_timestamp", "timestamp is a number too large for a time")
-    if not math.isfinite(written):
-        raise RowError("invalid_timestamp", f"timestamp {written!r} is no time")
-    if abs(written) >= _MICROSECONDS_FROM:
-        return int(written)
-    return round(written * (1_000 if abs(written) >= _MILLISECONDS_FROM else 1_000_000))
 
 
 def _behavior(written: str) -> Behavior:

@@ -13,9 +13,9 @@ from app.ingest.event_rows import (
     Columns,
     EventRow,
     event_reader,
-    microseconds,
     moment_of,
 )
+from app.ingest.event_times import microseconds
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 

@@ -147,15 +147,22 @@ class OneConnection:
 
 def single_requests(ours: ServerProcess, redis_pid: int, samples: int) -> None:
     client = OneConnection(ours, redis_pid)
-    drawn = random.Random(0)
     print(f"{'one connection':<44}{'p50 ms':>9}{'p99 ms':>9}{'API CPU ms':>12}{'Redis CPU ms':>13}")
-    ids = [sample_id(drawn.randrange(samples)) for _ in range(2_000)]
-    client.time("GET scores/{id}", [("GET", f"/scores/{one}", None) for one in ids])
-    for many, requests in ((100, 500), (1_000, 300), (10_000, 30)):
-        asked = [[sample_id(n) for n in drawn.sample(range(samples), many)] for _ in range(requests)]
-        client.time(
-            f"POST scores/lookup, {many} ids", [("POST", "/scores/lookup", {"ids": some}) for some in asked]
-        )
+    never_asked = iter(random.Random(0).sample(range(samples), samples))
+    asked: dict[str, list[tuple[str, str, object]]] = {}
+    for many, at_most in ((1, 2_000), (100, 500), (1_000, 300), (10_000, 30)):
+        requests = min(at_most, samples // (5 * many))
+        some = [[sample_id(next(never_asked)) for _ in range(many)] for _ in range(requests)]
+        if many == 1:
+            asked["GET scores/{id}"] = [("GET", f"/scores/{one}", None) for (one,) in some]
+        else:
+            asked[f"POST scores/lookup, {many} ids"] = [
+                ("POST", "/scores/lookup", {"ids": ids}) for ids in some
+            ]
+    # An API process remembers where it found a sample, so whether it was asked before matters.
+    for when in ("new", "asked before"):
+        for name, requests_of_it in asked.items():
+            client.time(f"{name}, {when}", requests_of_it)
     first = json.loads(client.read("GET", "/sets/core?limit=1"))
     for depth in (0.0, 0.5, 0.99):
         cursor = _cursor(first["next_cursor"], int(depth * first["total"]))

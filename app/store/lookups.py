@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.store.exchange import Exchange
+from app.store.hints import OrdinalHints
 from app.store.known import Known, KnownDatasets
 from app.store.plain_lookup import PlainLookup
 from app.store.scores import Lookup
@@ -15,7 +16,7 @@ from app.store.scores import Lookup
 MOST_IDS_TOGETHER = 250
 """Look-ups are gathered up to so many ids; a larger one travels alone."""
 FEW_IDS = 32
-"""So many are looked up in all segments of the index at once: that saves turns for those not in the first."""
+"""So many are sought in all segments of the index at once: that saves turns for those not in the first."""
 BATCHES_UNDER_WAY = 4
 
 
@@ -36,9 +37,10 @@ class Lookups:
     costs. What is remembered of the dataset is asked for again with every look-up, so it cannot outlive it.
     """
 
-    def __init__(self, exchange: Exchange, known: KnownDatasets) -> None:
+    def __init__(self, exchange: Exchange, known: KnownDatasets, hints: OrdinalHints) -> None:
         self._exchange = exchange
         self._known = known
+        self._hints = hints
         self._turn = asyncio.Semaphore(BATCHES_UNDER_WAY)
         self._filling: dict[str, _Batch] = {}
 
@@ -74,13 +76,15 @@ class Lookups:
 
     async def _read(self, known: Known, batch: _Batch) -> Lookup | None:
         """None where the dataset is not as it was known: these replies count for nothing."""
-        lookup, segments = PlainLookup(known, batch.ids), known.segments
-        for some in [segments] if len(batch.ids) <= FEW_IDS else [segments[:1], segments[1:]]:
+        lookup, segments = PlainLookup(known, batch.ids, self._hints), known.segments
+        if lookup.take_hints() and not lookup.take_items(await self._send(batch, *lookup.ask_items())):
+            return None
+        for some in [segments] if lookup.left <= FEW_IDS else [segments[:1], segments[1:]]:
+            if lookup.left == 0:
+                break
             lookup.take_index(await self._send(batch, *lookup.ask_index(some)))
             if not lookup.take_items(await self._send(batch, *lookup.ask_items())):
                 return None
-            if lookup.complete:
-                break
         return lookup.answer()
 
     async def _send(self, batch: _Batch, packed: bytes, count: int) -> list[Any]:

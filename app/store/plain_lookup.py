@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import cycle, islice
 from typing import Any
 
+from app.store.hints import OrdinalHints
 from app.store.ids import crcs_of
 from app.store.known import Known
 from app.store.layout import ENTRY
@@ -19,28 +20,45 @@ _HEAD, _NEVER_STORED = ENTRY.size, bytes(8)
 class PlainLookup:
     """What the look-up script does, in turns of two questions: the index is asked, and then what it leads to.
 
+    Where `hints` know an ordinal, the index is not asked for it, unless it turns out to be another's.
+
     An entry is read after the record and the cell that go with it: if it still has their generation, they are
     of the sample's content; if not, there was a moment when the content had none.
     """
 
-    def __init__(self, known: Known, ids: Sequence[str]) -> None:
+    def __init__(self, known: Known, ids: Sequence[str], hints: OrdinalHints) -> None:
         self._known = known
+        self._hints = hints
         self._ids = ids
         self._encoded = [sample_id.encode() for sample_id in ids]
         self._crcs = crcs_of(self._encoded)
         self._left: Sequence[int] = range(len(ids))  # positions of ids that are not found yet
+        self._index_asked = False
         self._hits: list[int] = []  # positions of ids that may have the ordinals beside them
         self._ordinals: list[int] = []
         self._packed: list[bytes | None] = [None] * len(ids)
+        self._found_at = [0] * len(ids)  # ordinals of those that are packed
 
     @property
-    def complete(self) -> bool:
-        return not self._left
+    def left(self) -> int:
+        """How many ids are not found yet."""
+        return len(self._left)
 
     def answer(self) -> Lookup:
         known = self._known
+        if self._index_asked:
+            found = [at for at, one in enumerate(self._packed) if one is not None]
+            crcs, ordinals = [self._crcs[at] for at in found], [self._found_at[at] for at in found]
+            self._hints.keep(known.keys.uid, crcs, ordinals)
         version = read_version(known.description) if known.description else None
         return Lookup(known.lineage, version, self._ids, self._packed)
+
+    def take_hints(self) -> bool:
+        """Whether there is any."""
+        hints = self._hints.of(self._known.keys.uid, self._crcs)
+        self._hits = [at for at, ordinal in enumerate(hints) if ordinal >= 0]
+        self._ordinals = [ordinal for ordinal in hints if ordinal >= 0]
+        return bool(self._hits)
 
     def ask_index(self, segments: Sequence[int]) -> tuple[bytes, int]:
         """Commands, and how many."""
@@ -49,6 +67,7 @@ class PlainLookup:
         return packed.encode(), len(segments) * len(crcs)
 
     def take_index(self, replies: Sequence[bytes | None]) -> None:
+        self._index_asked = True
         hits = [(at, held) for at, held in zip(cycle(self._left), replies) if held is not None]
         self._hits = [at for at, _ in hits]
         try:
@@ -73,18 +92,19 @@ class PlainLookup:
         known, count = self._known, len(self._hits)
         if not known.confirmed_by(replies[-Known.QUESTION_COMMANDS :]):
             return False
-        told, nothing, packed = iter(replies), [b""] * count, self._packed
+        told, nothing, packed, found_at = iter(replies), [b""] * count, self._packed, self._found_at
         records = nothing if known.lineage is None else list(islice(told, count))
         cells = nothing if known.version is None else list(islice(told, count))
         asked = [self._encoded[at] for at in self._hits]
         entries = islice(told, count)
-        for at, sample_id, record, cell, entry in zip(
-            self._hits, asked, records, cells, entries, strict=True
+        for at, ordinal, sample_id, record, cell, entry in zip(
+            self._hits, self._ordinals, asked, records, cells, entries, strict=True
         ):
             if entry is not None and entry[_HEAD:] == sample_id and entry[2:10] != _NEVER_STORED:
                 generation = entry[:2]
                 packed[at] = (record if record[:2] == generation else NO_RECORD) + (
                     cell if cell[:2] == generation else NO_CELL
                 )
+                found_at[at] = ordinal
         self._left = [at for at in self._left if packed[at] is None]
         return True

@@ -19,6 +19,7 @@ from app.store.events import EventStore
 from app.store.exchange import Exchange
 from app.store.flags import FlagStore
 from app.store.given_answers import AnswerStore
+from app.store.hints import OrdinalHints
 from app.store.ids import IdStore
 from app.store.jobs import JobStore
 from app.store.journal import WriteJournal
@@ -106,7 +107,7 @@ def open_state(settings: Settings, *, outage_seconds: float = 1.0, waits_for_roo
         events=EventStore(settings.data_url),
         scores=ScoreStore(client, keys),
         sets=SetStore(client, keys, durability, settings.set_versions_kept),
-        lookups=Lookups(exchange, known),
+        lookups=Lookups(exchange, known, OrdinalHints()),
         pages=Pages(exchange, known),
         exchange=exchange,
         jobs=JobStore(client, keys),

@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 from hypothesis import given
@@ -24,6 +25,7 @@ from app.settings import Settings
 from app.store import lookups, wire
 from app.store.embedded import EmbeddedRedis
 from app.store.exchange import Exchange
+from app.store.hints import OrdinalHints
 from app.store.known import KnownDatasets
 from app.store.lookups import Lookups
 from app.store.scores import Lookup
@@ -40,14 +42,20 @@ def fill(player: Player, name: str = "d") -> None:
 
 
 def asking(
-    url: str, state: State, questions: Callable[[Lookups], Awaitable[Any]], outage: float = 1.0
+    url: str,
+    state: State,
+    questions: Callable[[Lookups], Awaitable[Any]],
+    outage: float = 1.0,
+    slots: int = 1024,
 ) -> Any:
     """What `questions` makes of a new `Lookups` in an event loop of its own."""
 
     async def ask() -> Any:
         exchange = Exchange(url, outage_seconds=outage)
         try:
-            return await questions(Lookups(exchange, KnownDatasets(exchange, state.keys)))
+            return await questions(
+                Lookups(exchange, KnownDatasets(exchange, state.keys), OrdinalHints(slots))
+            )
         finally:
             await exchange.close()
 
@@ -95,17 +103,21 @@ def filled(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         max_size=12,
     ),
     together=st.integers(1, 20),
+    slots=st.sampled_from([1, 4, 64]),
 )
 def test_each_caller_gets_what_it_would_get_alone(
-    redis_url: str, filled: State, asked: list[tuple[str, list[str]]], together: int
+    redis_url: str, filled: State, asked: list[tuple[str, list[str]]], together: int, slots: int
 ) -> None:
+    """The second time, too, when it is remembered where some of the samples are."""
+
     async def questions(asked_of: Lookups) -> list[Lookup | None]:
-        return await asyncio.gather(*(asked_of.ask(name, ids) for name, ids in asked))
+        first = await asyncio.gather(*(asked_of.ask(name, ids) for name, ids in asked))
+        return first + await asyncio.gather(*(asked_of.ask(name, ids) for name, ids in asked))
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(lookups, "MOST_IDS_TOGETHER", together)
-        answers = asking(redis_url, filled, questions)
-    for (name, ids), answer in zip(asked, answers, strict=True):
+        answers = asking(redis_url, filled, questions, slots=slots)
+    for (name, ids), answer in zip(asked * 2, answers, strict=True):
         if name == "nowhere":
             assert answer is None
         else:
@@ -121,6 +133,48 @@ def test_concurrent_look_ups_share_their_calls(redis_url: str, filled: State) ->
     answers = asking(redis_url, filled, questions)
     assert calls(filled) - before <= 3
     assert [told(answer) for answer in answers] == [truth(filled, [IDS[i % 12]]) for i in range(200)]
+
+
+def test_the_index_is_asked_for_an_id_once(redis_url: str, filled: State) -> None:
+    async def questions(asked_of: Lookups) -> None:
+        await asked_of.ask("d", IDS)
+        before = asked(filled)
+        answer = await asked_of.ask("d", IDS[3:])
+        # Nine entries, and two of the questions that confirm the dataset.
+        assert asked(filled) - before == 9 + 2
+        assert told(answer) == truth(filled, IDS[3:])
+
+    def asked(state: State) -> int:
+        return int(state.client.info("commandstats")["cmdstat_hget"]["calls"])
+
+    asking(redis_url, filled, questions)
+
+
+def test_where_a_sample_was_is_not_where_it_is(redis_url: str, state: State, player: Player) -> None:
+    """It is deleted, sent again under another ordinal, or has the CRC-32 and so the slot of another."""
+    twins = ["plumless", "buckeroo"]
+    assert len({crc32(sample_id.encode()) for sample_id in twins}) == 1
+    player.dataset([{"id": i, "text": "t", "label": 1} for i in [*twins, "s1"]])
+    player.score({"plumless": [1.0], "buckeroo": [2.0], "s1": [3.0]})
+    dataset = state.datasets.get("d")
+
+    async def questions(asked_of: Lookups) -> None:
+        for ids in (["plumless"], ["buckeroo"], twins, ["s1"]):
+            assert told(await asked_of.ask("d", ids)) == truth(state, ids)
+            assert None not in read(await asked_of.ask("d", ids))
+        (entry,) = state.ids.entries(dataset, ["s1"])
+        state.ids.commit(dataset, [("s1", None)], [])
+        assert read(await asked_of.ask("d", ["s1"])) == [None]
+        state.ids.assign(dataset, ["another"])
+        (given,) = state.ids.assign(dataset, ["s1"])
+        assert entry is not None
+        assert given.ordinal != entry.ordinal
+        assert read(await asked_of.ask("d", ["s1"])) == [None]
+        state.ids.commit(dataset, [("s1", entry._replace(ordinal=given.ordinal))], [])
+        assert told(await asked_of.ask("d", ["s1"])) == truth(state, ["s1"])
+        assert None not in read(await asked_of.ask("d", ["s1"]))
+
+    asking(redis_url, state, questions)
 
 
 def test_a_part_of_an_answer_is_the_answer_to_that_part(redis_url: str, filled: State) -> None:

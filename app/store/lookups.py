@@ -27,7 +27,29 @@ class _Batch:
     name: str
     give_up_at: float
     ids: list[str] = field(default_factory=list)
-    answer: asyncio.Task[Lookup | None] | None = None
+    waiting: list[tuple[asyncio.Future[Lookup | None], int, int]] = field(default_factory=list)
+    """Who asked for which part of the ids. Who is cancelled leaves alone: the others get their answer."""
+    task: asyncio.Task[Lookup | None] | None = None
+
+    def join(self, ids: Sequence[str]) -> asyncio.Future[Lookup | None]:
+        answer: asyncio.Future[Lookup | None] = asyncio.get_running_loop().create_future()
+        start = len(self.ids)
+        self.ids += ids
+        self.waiting.append((answer, start, len(self.ids)))
+        return answer
+
+    def tell(self, task: asyncio.Task[Lookup | None]) -> None:
+        waiting = [one for one in self.waiting if not one[0].done()]
+        if task.cancelled():
+            for answer, _, _ in waiting:
+                answer.cancel()
+        elif (error := task.exception()) is not None:
+            for answer, _, _ in waiting:
+                answer.set_exception(error)
+        else:
+            found = task.result()
+            for answer, start, stop in waiting:
+                answer.set_result(None if found is None else found.part(start, stop))
 
 
 class Lookups:
@@ -54,13 +76,9 @@ class Lookups:
         batch = self._filling.get(name)
         if batch is None or len(batch.ids) + len(ids) > MOST_IDS_TOGETHER:
             batch = self._filling[name] = _Batch(name, self._exchange.give_up_at())
-            batch.answer = asyncio.create_task(self._answer(batch))
-        start = len(batch.ids)
-        batch.ids += ids
-        assert batch.answer is not None
-        # A request that is cancelled leaves alone: the others of its batch get their answer.
-        answer = await asyncio.shield(batch.answer)
-        return None if answer is None else answer.part(start, start + len(ids))
+            batch.task = asyncio.create_task(self._answer(batch))
+            batch.task.add_done_callback(batch.tell)
+        return await batch.join(ids)
 
     async def _answer(self, batch: _Batch) -> Lookup | None:
         async with self._turn:
@@ -77,15 +95,21 @@ class Lookups:
     async def _read(self, known: Known, batch: _Batch) -> Lookup | None:
         """None where the dataset is not as it was known: these replies count for nothing."""
         lookup, segments = PlainLookup(known, batch.ids, self._hints), known.segments
-        if lookup.take_hints() and not lookup.take_items(await self._send(batch, *lookup.ask_items())):
+        few = lookup.without_hint <= FEW_IDS
+        if not await self._seek(lookup, batch, segments if few else segments[:1]):
             return None
-        for some in [segments] if lookup.left <= FEW_IDS else [segments[:1], segments[1:]]:
-            if lookup.left == 0:
-                break
-            lookup.take_index(await self._send(batch, *lookup.ask_index(some)))
-            if not lookup.take_items(await self._send(batch, *lookup.ask_items())):
-                return None
+        others = segments if lookup.misled else () if few else segments[1:]
+        if lookup.left and others and not await self._seek(lookup, batch, others):
+            return None
+        lookup.give_hints()
         return lookup.answer()
+
+    async def _seek(self, lookup: PlainLookup, batch: _Batch, segments: Sequence[int]) -> bool:
+        """Asks the index, and then what it leads to; False where the dataset is not as it was known."""
+        confirmed = lookup.take(await self._send(batch, *lookup.ask(segments)))
+        if confirmed and lookup.left:
+            confirmed = lookup.take(await self._send(batch, *lookup.ask([])))
+        return confirmed
 
     async def _send(self, batch: _Batch, packed: bytes, count: int) -> list[Any]:
         return await self._exchange(packed, count, give_up_at=batch.give_up_at)

@@ -18,9 +18,9 @@ _HEAD, _NEVER_STORED = ENTRY.size, bytes(8)
 
 
 class PlainLookup:
-    """What the look-up script does, in turns of two questions: the index is asked, and then what it leads to.
+    """What the look-up script does, in turns: the index is asked, and then what it leads to.
 
-    Where `hints` know an ordinal, the index is not asked for it, unless it turns out to be another's.
+    What hints lead to is asked at once, and the index only for the other ids, and for those of wrong hints.
 
     An entry is read after the record and the cell that go with it: if it still has their generation, they are
     of the sample's content; if not, there was a moment when the content had none.
@@ -32,43 +32,60 @@ class PlainLookup:
         self._ids = ids
         self._encoded = [sample_id.encode() for sample_id in ids]
         self._crcs = crcs_of(self._encoded)
-        self._left: Sequence[int] = range(len(ids))  # positions of ids that are not found yet
-        self._index_asked = False
-        self._hits: list[int] = []  # positions of ids that may have the ordinals beside them
-        self._ordinals: list[int] = []
         self._packed: list[bytes | None] = [None] * len(ids)
         self._found_at = [0] * len(ids)  # ordinals of those that are packed
+        self._hinted = hints.of(known.keys.uid, self._crcs)
+        self._hits = [at for at, ordinal in enumerate(self._hinted) if ordinal >= 0]  # positions of ids that
+        self._ordinals = [ordinal for ordinal in self._hinted if ordinal >= 0]  # may have these ordinals
+        self._left: Sequence[int] = range(len(ids))  # positions of ids that are not found yet
+        self._sought: Sequence[int] = []  # positions of those that the index is being asked for
+        self._index_replies = 0
 
     @property
     def left(self) -> int:
         """How many ids are not found yet."""
         return len(self._left)
 
+    @property
+    def without_hint(self) -> int:
+        return self._hinted.count(-1)
+
+    @property
+    def misled(self) -> bool:
+        """Whether a hint was wrong; after the first turn, the index has not been asked for its id yet."""
+        return any(ordinal >= 0 and self._packed[at] is None for at, ordinal in enumerate(self._hinted))
+
     def answer(self) -> Lookup:
         known = self._known
-        if self._index_asked:
-            found = [at for at, one in enumerate(self._packed) if one is not None]
-            crcs, ordinals = [self._crcs[at] for at in found], [self._found_at[at] for at in found]
-            self._hints.keep(known.keys.uid, crcs, ordinals)
         version = read_version(known.description) if known.description else None
         return Lookup(known.lineage, version, self._ids, self._packed)
 
-    def take_hints(self) -> bool:
-        """Whether there is any."""
-        hints = self._hints.of(self._known.keys.uid, self._crcs)
-        self._hits = [at for at, ordinal in enumerate(hints) if ordinal >= 0]
-        self._ordinals = [ordinal for ordinal in hints if ordinal >= 0]
-        return bool(self._hits)
+    def give_hints(self) -> None:
+        """For the next one, about what was not where this one's hints had it."""
+        places = zip(self._crcs, self._packed, self._hinted, self._found_at, strict=True)
+        new = ((crc, found_at) for crc, held, hinted, found_at in places if held and hinted != found_at)
+        self._hints.keep(self._known.keys.uid, new)
 
-    def ask_index(self, segments: Sequence[int]) -> tuple[bytes, int]:
-        """Commands, and how many."""
-        prefix, crcs = self._known.keys.index_prefix(), [self._crcs[at] for at in self._left]
-        packed = "".join([ask_index(prefix, segment, crcs) for segment in segments])
-        return packed.encode(), len(segments) * len(crcs)
+    def ask(self, segments: Sequence[int]) -> tuple[bytes, int]:
+        """Commands, and how many: what the hits lead to, and whom else these segments of the index know."""
+        hits, prefix = set(self._hits), self._known.keys.index_prefix()
+        self._sought = [at for at in self._left if at not in hits] if segments else []
+        crcs = [self._crcs[at] for at in self._sought]
+        index = "".join([ask_index(prefix, segment, crcs) for segment in segments])
+        self._index_replies = len(segments) * len(crcs)
+        items, count = self._ask_items() if hits or not index else (b"", 0)
+        return index.encode() + items, self._index_replies + count
 
-    def take_index(self, replies: Sequence[bytes | None]) -> None:
-        self._index_asked = True
-        hits = [(at, held) for at, held in zip(cycle(self._left), replies) if held is not None]
+    def take(self, replies: Sequence[Any]) -> bool:
+        """False where the dataset is not as it was known: these replies count for nothing."""
+        index, items = replies[: self._index_replies], replies[self._index_replies :]
+        if items and not self._take_items(items):
+            return False
+        self._take_index(index)
+        return True
+
+    def _take_index(self, replies: Sequence[bytes | None]) -> None:
+        hits = [(at, held) for at, held in zip(cycle(self._sought), replies) if held is not None]
         self._hits = [at for at, _ in hits]
         try:
             self._ordinals = [int(held) for _, held in hits]
@@ -76,8 +93,8 @@ class PlainLookup:
             several = [(at, int(ordinal)) for at, held in hits for ordinal in held.split(b",")]
             self._hits, self._ordinals = [at for at, _ in several], [ordinal for _, ordinal in several]
 
-    def ask_items(self) -> tuple[bytes, int]:
-        """Commands, and how many."""
+    def _ask_items(self) -> tuple[bytes, int]:
+        """What the hits lead to, and whether the dataset is as it was known."""
         known, ordinals = self._known, self._ordinals
         parts = [
             "" if known.lineage is None else RECORDS.ask(known.keys.shard_prefix(known.lineage), ordinals),
@@ -87,8 +104,7 @@ class PlainLookup:
         count = sum(1 for part in parts if part) * len(ordinals) + Known.QUESTION_COMMANDS
         return "".join(parts).encode() + known.question, count
 
-    def take_items(self, replies: Sequence[Any]) -> bool:
-        """False where the dataset is not as it was known: these replies count for nothing."""
+    def _take_items(self, replies: Sequence[Any]) -> bool:
         known, count = self._known, len(self._hits)
         if not known.confirmed_by(replies[-Known.QUESTION_COMMANDS :]):
             return False

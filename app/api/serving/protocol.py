@@ -13,9 +13,10 @@ from urllib.parse import unquote
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from app.api.admission import Admission
-from app.api.headers import headers_of, request_id
+from app.api.headers import headers_of, new_request_id, request_id
 from app.api.refusals import Refusal
 from app.api.serving.limits import CROWDED_KEEP_SECONDS, CROWDED_SHARE, LEAST_BYTES, Limits
+from app.api.serving.one_write import OneWrite
 from app.api.stopping import Stopping
 
 _INVALID = Refusal(400, "invalid_request", "that is no HTTP request")
@@ -65,8 +66,10 @@ class Connection(HttpToolsProtocol):
             return
         super().on_headers_complete()
         self._header_since = self._mark = None
-        if self.stopping.draining and self._under_way is not None:
-            self.cycle.keep_alive = False  # which uvicorn tells the client
+        if self._under_way is not None:
+            self.cycle.transport = OneWrite(self.transport, self.loop)  # type: ignore[assignment]
+            if self.stopping.draining:
+                self.cycle.keep_alive = False  # which uvicorn tells the client
 
     def on_body(self, body: bytes) -> None:
         if not self._turned_away:
@@ -213,7 +216,7 @@ class Connection(HttpToolsProtocol):
 
     def _request_id(self) -> str:
         known = getattr(self.scope, "get", lambda _: None)("request_id")  # there is none before a header
-        return str(known or os.urandom(16).hex())
+        return str(known or new_request_id())
 
     def _heard_from(self) -> bool:
         """Without reading it."""

@@ -90,6 +90,10 @@ bench-quality: $(VENV)/.bench ## Noise found and cores chosen, against cleanlab 
 chaos: $(VENV)/.test ## A storm of kills and lost tails against the real service (ARGS="--short", "--seed 1")
 	$(BIN)/python -m tests.chaos $(ARGS)
 
+.PHONY: chaos-rows
+chaos-rows: $(VENV)/.test ## The same over imports, splits, cleaning, labelling, reviews (ARGS="--seconds 300")
+	$(BIN)/python -m tests.chaos.rows $(ARGS)
+
 .PHONY: fuzz
 fuzz: $(VENV)/.test ## Schemathesis, all phases and checks, 20,000 requests and more (ARGS="--seed 7")
 	$(BIN)/python -m tests.fuzzing $(ARGS)

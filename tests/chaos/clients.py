@@ -38,6 +38,14 @@ class Client:
         self._plan = plan
 
     def ask(self, method: str, path: str, **given: Any) -> Any:
+        answer = self._answer(method, path, **given)
+        return answer.json() if answer.content else None
+
+    def forget(self, path: str) -> None:
+        """Deletes; where that was answered to nobody, there is nothing left to delete."""
+        self._answer("DELETE", path, gone_is_done=True)
+
+    def _answer(self, method: str, path: str, *, gone_is_done: bool = False, **given: Any) -> httpx.Response:
         deadline = time.monotonic() + LONGEST_ASK_SECONDS
         while True:
             try:
@@ -45,8 +53,8 @@ class Client:
             except httpx.TransportError as error:
                 trouble = repr(error)
             else:
-                if answer.is_success:
-                    return answer.json()
+                if answer.is_success or (gone_is_done and answer.status_code == httpx.codes.NOT_FOUND):
+                    return answer
                 trouble = f"{answer.status_code} {answer.text[:500]}"
                 if answer.status_code not in (409, 503):
                     raise AssertionError(f"{method} {path}: {trouble}")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app.services.verify import verify
 from app.store.state import State
 from tests.chaos.clients import Client, Dataset, split_of
 from tests.chaos.kinds import SORTING, versions_of, visits_of
@@ -61,6 +62,11 @@ def check_jobs(datasets: list[Dataset], ended: dict[str, dict[str, Any]], state:
         if versions and versions[0].version != wanted:
             verdict.fault(f"{dataset.name}: {wanted} versions made, set version {versions[0].version}", 1)
     return verdict
+
+
+def check_state(state: State) -> Verdict:
+    """What `gradsift verify` finds."""
+    return Verdict(faults=[f"verify: {finding}" for finding in verify(state, [], lambda _: None)])
 
 
 def _check_lineages(dataset: Dataset, jobs: list[dict[str, Any]], verdict: Verdict) -> None:

@@ -21,6 +21,7 @@ from tests.chaos.compare import (
     check_jobs,
     check_results,
     check_same,
+    check_state,
     check_sums,
 )
 from tests.chaos.kinds import kind_of
@@ -44,12 +45,13 @@ Tell = Callable[[str, float], None]
 
 def run_storm(plan: Plan, tell: Tell = lambda _what, _share: None) -> Report:
     """What the storm broke is in the report; raised is what broke the storm. It keeps its directory then."""
-    with _directory() as work, service_in(work, plan) as service:
+    with storm_directory() as work, service_in(work, plan) as service:
         return _Run(work, service, plan, tell).run()
 
 
 @contextlib.contextmanager
-def _directory() -> Iterator[Path]:
+def storm_directory() -> Iterator[Path]:
+    """Stays where the storm raises something, or leaves a file `keep`."""
     work = Path(tempfile.mkdtemp(prefix="gradsift-chaos-"))
     try:
         yield work
@@ -150,7 +152,7 @@ class _Run:
     def _verdicts(self, jobs: Jobs) -> list[Verdict]:
         state = open_state(self._service.settings, outage_seconds=30)
         try:
-            verdicts = [check_jobs(self._datasets, jobs.ended, state)]
+            verdicts = [check_jobs(self._datasets, jobs.ended, state), check_state(state)]
             for dataset in self._datasets:
                 verdicts.append(check_contents(dataset, state, self._client, self._pool))
                 if dataset.moving:

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import httpx
 import psutil
@@ -74,7 +74,7 @@ class Process:
 class Service:
     """Starts and stops the parts. To be used from one thread: the parts' lives hang on it."""
 
-    def __init__(self, work: Path, plan: Plan) -> None:
+    def __init__(self, work: Path, plan: Plan, **settings: Any) -> None:
         self.data_dir = work / "data"
         self.data_dir.mkdir(exist_ok=True)
         self.server = EmbeddedRedis(self.data_dir).start()
@@ -87,6 +87,7 @@ class Service:
             flush_seconds=0.1,
             max_crashes=10_000,
             log_format="json",
+            **settings,
         )
         self.log_path = work / "service.log"
         self._log = self.log_path.open("ab")

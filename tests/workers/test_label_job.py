@@ -14,6 +14,7 @@ from app.contracts import Dataset, Job, JobKind, JobState, Task
 from app.ingest import deleting
 from app.ingest.event_rows import event_reader
 from app.ingest.event_writing import EventIngest
+from app.ingest.writing import Ingest
 from app.services.datasets import put_dataset, summary
 from app.services.events import forget_user
 from app.services.jobs import cancel_job
@@ -113,18 +114,22 @@ def test_samples_that_no_longer_follow_go_and_others_stay(bench: Bench) -> None:
 def test_a_killed_job_is_repeated_with_the_same_outcome(
     short_lease: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It dies in the middle of writing, and of deleting; events that come meanwhile are not read."""
+    """It dies in the middle of writing, and of deleting; events that come meanwhile are not read. What it
+    tells is what all its attempts have done."""
     bench = short_lease
     dataset = dataset_of(bench, some_events())
     long = {"session_gap_minutes": 600}
-    expected_total = (label(bench, **long).result or {})["samples"]["total"]
+    label(bench)
+    undisturbed = label(bench, **long).result
     expected = samples(bench, dataset)
-    assert (label(bench).result or {})["samples"]["deleted"] == expected_total
+    back = (label(bench).result or {})["samples"]
+    assert back["deleted"] > 10
+    assert back["created"] > 10
     monkeypatch.setattr(pipeline, "ROWS_A_WRITE", 5)
     monkeypatch.setattr(deleting, "IDS_A_WRITE", 5)
     job = bench.queue(kind=JobKind.LABEL, **long)
     for name, calls in (("store", 2), ("_delete", 3)):
-        owner: Any = pipeline.Ingest if name == "store" else deleting
+        owner: Any = Ingest if name == "store" else deleting
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, dying_after(calls, getattr(owner, name)))
             with pytest.raises(Killed):
@@ -134,7 +139,7 @@ def test_a_killed_job_is_repeated_with_the_same_outcome(
     run_claimed(bench.state, bench.settings, bench.claim())
     ended = bench.state.jobs.get(job.id)
     assert ended.state is JobState.SUCCEEDED, ended.error
-    assert (ended.result or {})["samples"]["total"] == expected_total
+    assert ended.result == undisturbed
     assert samples(bench, dataset) == expected
 
 
@@ -169,14 +174,14 @@ def test_cancel_takes_effect_between_two_writes(bench: Bench, monkeypatch: pytes
     monkeypatch.setattr(pipeline, "ROWS_A_WRITE", 5)
     monkeypatch.setattr("workers.lease.ASK_AGAIN_SECONDS", 0.0)
     job = bench.queue(kind=JobKind.LABEL)
-    store = pipeline.Ingest.store
+    store = Ingest.store
 
-    def cancelling(ingest: pipeline.Ingest, batch: Any) -> Any:
+    def cancelling(ingest: Ingest, batch: Any) -> Any:
         outcome = store(ingest, batch)
         cancel_job(bench.state, bench.settings, job.id)
         return outcome
 
-    monkeypatch.setattr(pipeline.Ingest, "store", cancelling)
+    monkeypatch.setattr(Ingest, "store", cancelling)
     run_claimed(bench.state, bench.settings, bench.claim())
     assert bench.state.jobs.get(job.id).state is JobState.CANCELLED
     assert len(samples(bench, dataset)) == 5

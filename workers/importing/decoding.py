@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from typing import IO, NamedTuple, cast
 
@@ -13,12 +13,11 @@ from app.ingest.columns import Columns, SampleReader
 from app.ingest.formats import FileKind, RowFormat, guess_kind, open_rows
 from app.ingest.packing import Packing
 from app.ingest.parquet import parquet_rows
-from app.ingest.rows import SampleRow
 from app.settings import Settings
 from workers.importing.sources import SourceFile, Sources
+from workers.storing.batches import Decoded
 
 CHUNK = 2**18
-Decoded = Callable[[], SampleRow]
 _TABS = (".tsv", ".tsv.gz", ".tsv.zst")
 
 

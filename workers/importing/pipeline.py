@@ -19,12 +19,12 @@ from app.ingest.rows import SampleRow
 from app.settings import Settings
 from app.store.state import State
 from workers.ground import Ground
-from workers.importing.decoding import Decoded, FileRow, file_rows, form_of
-from workers.importing.position import Position, Positions
+from workers.importing.decoding import FileRow, file_rows, form_of
 from workers.importing.sources import PlaceAway, SourceFile, Sources
-from workers.importing.storing import BatchStorer
 from workers.lease import JobLease
 from workers.score.room import when_there_is_room
+from workers.storing.batches import BatchStorer, Decoded
+from workers.storing.position import Position
 
 BATCH_BYTES = 32 * 2**20
 """Of a file: a batch of long rows is shorter."""
@@ -38,7 +38,6 @@ class ImportJob(Ground):
     def __init__(self, state: State, settings: Settings, lease: JobLease) -> None:
         super().__init__(state, settings, lease)
         self.params = ImportParams.model_validate(self.claim.job.params)
-        self._positions = Positions(self.artifacts, self.claim.token)
         self._storer = BatchStorer(self)
         self._position = Position()
         self._pace = _Pace()
@@ -48,7 +47,7 @@ class ImportJob(Ground):
         sources = Sources(self.params.url, self.settings)
         try:
             files = self._files(sources)
-            self._position = self._positions.load()
+            self._position = self._storer.position()
             self._pace = _Pace(self._position.counts.received)
             for number, (file, form) in enumerate(files):
                 if number >= self._position.file:
@@ -99,12 +98,10 @@ class ImportJob(Ground):
         named = self._naming(file, several=sources.several)
         for batch, read in self._batches(rows, skipped):
             decoded = [named(row.decode) for row in batch]
-            self._position = self._storer.store(
-                self.dataset(), self._position, file.name, decoded, self._save
-            )
+            self._position = self._storer.store(self.dataset(), self._position, decoded, file=file.name)
             self._show(f"reading {file.name}", self._position.bytes_before + read, total)
         self._position = self._position.in_the_next_file(file.size or read)
-        self._save(self._position)
+        self._storer.save(self._position)
 
     def _batches(self, rows: Iterator[FileRow], began: int) -> Iterator[tuple[list[FileRow], int]]:
         """Each with the bytes of the file that have been read. Where a batch ends, the content alone says, so
@@ -132,9 +129,6 @@ class ImportJob(Ground):
         if self.params.ids == "column" or not several:
             return lambda decode: decode
         return lambda decode: partial(_under, file.name.replace("/", ":"), decode)
-
-    def _save(self, position: Position) -> None:
-        when_there_is_room(self.lease, lambda: self._positions.save(position))
 
     def _show(self, phase: str, done: int, total: int | None) -> None:
         received = self._position.counts.received

@@ -1,7 +1,7 @@
 """A label job, from claim to result.
 
 Everything follows from the versions of events and catalogue that the job reads and from its params, so that
-another attempt makes the same samples under the same ids: what is there already is left as it is.
+another attempt makes the same samples under the same ids, and goes on storing where the one before came to.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from app.errors import JobFailed
 from app.ingest.deleting import delete_samples
 from app.ingest.event_retention import forget_old_events
 from app.ingest.rows import SampleRow, known_labels
-from app.ingest.writing import Ingest
 from app.settings import Settings
 from app.store.samples import StoredLabel
 from app.store.state import State
@@ -26,8 +25,11 @@ from workers.ground import Ground
 from workers.label.event_log import COLUMNS, Cleaned, cleaned, event_log
 from workers.label.labelling import UNTOUCHED, Samples, label_events
 from workers.lease import JobLease
+from workers.score.room import when_there_is_room
+from workers.storing.batches import BatchStorer
 
 ROWS_A_WRITE = 2_000
+DELETED = "deleted"
 MADE_OF_EVENTS = re.compile(rf"{EVENT_SAMPLES}[0-9a-f]{{32}}:[0-9a-f]{{32}}")
 
 
@@ -84,26 +86,34 @@ class LabelJob:
         state, wanted = self._ground.state, set(samples.ids)
         present = state.samples.ids_that_begin(dataset, EVENT_SAMPLES)
         left = [one for one in present if MADE_OF_EVENTS.fullmatch(one) and one not in wanted]
+        deleted = self._noted_first(DELETED, len(left))
         check = self._ground.lease.check
         self._ground.when_free(lambda: delete_samples(state, dataset, left, between=lambda _: check()))
-        return counts, len(left)
+        return counts, deleted
+
+    def _noted_first(self, name: str, number: int) -> int:
+        """The number, or that of an earlier attempt, which has done some of the work already."""
+        artifacts = self._ground.artifacts
+        if not artifacts.has(name):
+            when_there_is_room(self._ground.lease, lambda: artifacts.write(name, b"%d" % number))
+        return int(artifacts.read(name) or number)
 
     def _store(self, dataset: Dataset, samples: Samples) -> dict[str, int]:
         ground, total = self._ground, len(samples)
-        ingest = Ingest(ground.state, ground.settings, dataset)
-        for at in range(0, total, ROWS_A_WRITE):
+        storer = BatchStorer(ground)
+        position = storer.position()
+        for at in range(position.row, total, ROWS_A_WRITE):
             done = Progress(phase="writing", step=at, total_steps=total, fraction=at / total)
             ground.lease.step(done)
             rows = samples.rows(
                 at, at + ROWS_A_WRITE, dataset.task, self._params, ground.settings.max_text_chars
             )
-            checked = [one for row in rows if (one := ingest.check(partial(_itself, row))) is not None]
-            ingest.note(ground.store(dataset, checked))
-        report = ingest.report
-        if report.rejected_total:
-            first = report.rejected[0]
-            raise JobFailed(first["code"], f"{report.rejected_total} samples; the first: {first['detail']}")
-        return {"created": report.created, "updated": report.updated, "unchanged": report.unchanged}
+            position = storer.store(dataset, position, [partial(_itself, row) for row in rows])
+        counts = position.counts
+        if counts.rejected_total:
+            first = position.rejected[0]
+            raise JobFailed(first.code, f"{counts.rejected_total} samples; the first: {first.detail}")
+        return {"created": counts.created, "updated": counts.updated, "unchanged": counts.unchanged}
 
     def _result(
         self,

@@ -1,4 +1,4 @@
-"""How far an import has come: what every attempt goes on from.
+"""How far a job has come that stores samples: what every attempt goes on from.
 
 Before a batch is stored, its place and what was counted so far are written, with the content that its ids had
 before. An attempt that comes after one that died stores the batch again, which changes nothing where it was
@@ -22,7 +22,7 @@ Content = tuple[int, int] | None
 
 
 class Rejection(msgspec.Struct, frozen=True):
-    """row: its place in the file, from 1."""
+    """row: its place in the file, from 1. file: empty where the rows come from none."""
 
     file: str
     row: int

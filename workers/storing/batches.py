@@ -1,4 +1,4 @@
-"""Stores a batch of an import, and counts right what an attempt that died may have stored of it."""
+"""Stores a batch, and counts right what an attempt that died may have stored of it."""
 
 from __future__ import annotations
 
@@ -6,32 +6,39 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from app.contracts import Dataset
+from app.ingest.rows import SampleRow
 from app.ingest.writing import Checked, Ingest
 from workers.ground import Ground
-from workers.importing.decoding import Decoded
-from workers.importing.position import Content, Position, Rejection
+from workers.score.room import when_there_is_room
+from workers.storing.position import Content, Position, Positions, Rejection
 
 CHECKED_AT_ONCE = 500
+Decoded = Callable[[], SampleRow]
+"""Raises RowError for a row that is none."""
 
 
 class BatchStorer:
-    """Between two batches nothing is remembered, so that memory does not grow with what is imported. An id
-    that comes again replaces the row before, as it does when it is sent in a later request."""
+    """Between two batches nothing is remembered, so that memory does not grow with what is stored. An id that
+    comes again replaces the row before, as it does when it is sent in a later request."""
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
+        self._positions = Positions(ground.artifacts, ground.claim.token)
+
+    def position(self) -> Position:
+        """Where this attempt goes on."""
+        return self._positions.load()
+
+    def save(self, position: Position) -> None:
+        """Waits while the disk is full."""
+        when_there_is_room(self._ground.lease, lambda: self._positions.save(position))
 
     def store(
-        self,
-        dataset: Dataset,
-        position: Position,
-        file: str,
-        rows: Sequence[Decoded],
-        save: Callable[[Position], None],
+        self, dataset: Dataset, position: Position, rows: Sequence[Decoded], *, file: str = ""
     ) -> Position:
         """Answers the position after the rows, which are then durable.
 
-        save: makes the position before them durable.
+        file: where they come from, for those that are rejected.
         """
         ingest = Ingest(self._ground.state, self._ground.settings, dataset)
         checked = []
@@ -42,7 +49,7 @@ class BatchStorer:
             if one is not None:
                 checked.append(one)
         before = self._contents(dataset, checked) | position.before
-        save(position.about_to_store(before))
+        self.save(position.about_to_store(before))
         wrong = [
             Rejection(file, position.row + item["index"] + 1, item["id"], item["code"], item["detail"])
             for item in ingest.report.rejected

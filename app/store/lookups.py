@@ -30,6 +30,7 @@ class _Batch:
     waiting: list[tuple[asyncio.Future[Lookup | None], int, int]] = field(default_factory=list)
     """Who asked for which part of the ids. Who is cancelled leaves alone: the others get their answer."""
     task: asyncio.Task[Lookup | None] | None = None
+    """The event loop itself holds it weakly."""
 
     def join(self, ids: Sequence[str]) -> asyncio.Future[Lookup | None]:
         answer: asyncio.Future[Lookup | None] = asyncio.get_running_loop().create_future()

@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 
 from app.queue import make_celery, send_hint
 from app.store.state import open_state
-from tests.chaos.aof import Cut, cut_tail
+from tests.chaos.aof import Cut
 from tests.chaos.plan import Plan
 from tests.chaos.service import Process, Service
 from tests.chaos.watching import Jobs
@@ -122,13 +122,8 @@ class Storm:
         """Every second time while a job begins: what it notes then, it does not note again at each step."""
         if self._random.random() < 0.5:
             self._wait_for(self._jobs.one_begins)
-        server = self._service.server
         self._jobs.disturb()
-        server.kill()
-        while server.poll() is None:
-            time.sleep(0.01)
-        self.done.cuts.append(cut_tail(server.directory / "appendonlydir", self._random))
-        server.start()
+        self.done.cuts.append(self._service.lose_tail(self._random))
 
     def _wake(self, worker: Process) -> None:
         worker.signal_all(signal.SIGCONT)

@@ -16,7 +16,9 @@ from tests.chaos.plan import Plan
 from tests.chaos.truth import LABELS
 
 MOVING = "moving"
+ENDED = ("succeeded", "failed", "cancelled")
 LONGEST_ASK_SECONDS = 120.0
+LOOK_SECONDS = 0.1
 
 
 @dataclass
@@ -84,6 +86,15 @@ class Client:
 
     def job(self, job_id: str) -> dict[str, Any]:
         return dict(self.ask("GET", f"/v1/jobs/{job_id}"))
+
+    def ended(self, job_id: str, *, within: float) -> dict[str, Any]:
+        """The job as it has ended; raises TimeoutError where it does not in so many seconds."""
+        deadline = time.monotonic() + within
+        while (job := self.job(job_id))["state"] not in ENDED:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{job_id} does not end: {job}")
+            time.sleep(LOOK_SECONDS)
+        return job
 
     def scores(self, dataset: str, ids: list[str]) -> list[dict[str, Any] | None]:
         found: list[dict[str, Any] | None] = []

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import signal
 import sys
 import threading
 import time
@@ -19,16 +20,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from app.contracts.behaviors import EVENT_SAMPLES
 from app.services.flags import flags_of_rows
 from app.store.state import State, open_state
-from tests.chaos.aof import Cut, cut_tail
+from tests.chaos.aof import Cut
 from tests.chaos.clients import Client
 from tests.chaos.compare import check_state
 from tests.chaos.plan import Plan
-from tests.chaos.run import storm_directory
+from tests.chaos.run import raise_failure_of, service_in, storm_directory
 from tests.chaos.service import Service
 from tests.models.tiny import WORDS
 
@@ -37,8 +39,8 @@ BATCH_ROWS = 100
 USERS, ITEMS, EVENTS_A_USER = 40, 30, 12
 FIRST_EVENT = datetime(2026, 1, 1, tzinfo=UTC)
 PLAN = Plan(workers=3, lease_seconds=3.0)
-ENDED = ("succeeded", "failed", "cancelled")
-POLL_SECONDS = 0.1
+JOB_SECONDS = 300.0
+TICK_SECONDS = 0.05
 SHOWN = 20
 _OF_THE_JOB = {"data_version", "files", "seconds"}
 _FIELDS = ["id", "text", "text_pair", "label", "split", "ordinal", "generation"]
@@ -128,9 +130,7 @@ class Steps:
     def _job(self, passage: Passage, kind: str, params: dict[str, Any]) -> None:
         body = {"dataset": passage.name, "kind": kind, "params": params}
         job = self._client.ask("POST", "/v1/jobs", json=body, headers={"Idempotency-Key": uuid.uuid4().hex})
-        while job["state"] not in ENDED:
-            time.sleep(POLL_SECONDS)
-            job = self._client.job(job["id"])
+        job = self._client.ended(job["id"], within=JOB_SECONDS)
         result = job["result"] if job["state"] == "succeeded" else job["error"]
         passage.results.append((kind, {k: v for k, v in result.items() if k not in _OF_THE_JOB}))
 
@@ -232,9 +232,7 @@ class _Storm:
         next_at = time.monotonic() + 1.0
         while any(walker.is_alive() for walker in walkers):
             self._service.revive()
-            for walker in walkers:
-                if walker.failure is not None:
-                    raise RuntimeError(f"{walker.name} failed") from walker.failure
+            raise_failure_of(*walkers)
             now = time.monotonic()
             if now > until:
                 for walker in walkers:
@@ -242,7 +240,8 @@ class _Storm:
             elif now > next_at:
                 self._strike()
                 next_at = time.monotonic() + self._random.uniform(0.5, 3.0)
-            time.sleep(0.05)
+            time.sleep(TICK_SECONDS)
+        raise_failure_of(*walkers)
 
     def _strike(self) -> None:
         if self._random.random() < 0.5:
@@ -250,36 +249,25 @@ class _Storm:
             worker.kill()
             worker.launch()
             self.kills += 1
-            return
-        server = self._service.server
-        server.kill()
-        while server.poll() is None:
-            time.sleep(0.01)
-        self.cuts.append(cut_tail(server.directory / "appendonlydir", self._random))
-        server.start()
+        else:
+            self.cuts.append(self._service.lose_tail(self._random))
 
 
 def run(seconds: float, seed: int, datasets: int) -> int:
     """The exit code."""
     with storm_directory() as work:
-        imports = work / "data" / "imports"
-        imports.mkdir(parents=True)
-        service = Service(work, PLAN, ingest_batch_rows=BATCH_ROWS)
-        # A client serves all threads; what is drawn has been drawn before they begin.
-        steps = Steps(Client(service.address, [], PLAN), seed)
-        for name, rows in steps.files.items():
-            (imports / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
-        walkers = [Walker(steps, number) for number in range(datasets)]
-        storm = _Storm(service, seed)
-        try:
-            service.await_ready()
+        with service_in(work, PLAN, ingest_batch_rows=BATCH_ROWS) as service:
+            client = Client(service.address, [], PLAN)  # one for all threads
+            steps = Steps(client, seed)
+            write_files(steps, work / "data" / "imports")
+            walkers = [Walker(steps, number) for number in range(datasets)]
+            storm = _Storm(service, seed)
             for walker in walkers:
                 walker.start()
             storm.blow(walkers, seconds)
             passages = [passage for walker in walkers for passage in walker.done]
             faults = _faults(service, passages, steps.lead("calm"))
-        finally:
-            service.close()
+            client.close()
         kinds = Counter(kind for passage in passages for kind, _ in passage.results)
         print(f"worker kills     {storm.kills}")
         print(f"Redis kills      {len(storm.cuts)}; bytes cut: {sum(cut.removed for cut in storm.cuts)}")
@@ -291,6 +279,13 @@ def run(seconds: float, seed: int, datasets: int) -> int:
             (work / "keep").write_text("\n".join(faults))
             print(f"kept: {work}")
     return 1 if faults else 0
+
+
+def write_files(steps: Steps, folder: Path) -> None:
+    """What the import jobs read."""
+    folder.mkdir()
+    for name, rows in steps.files.items():
+        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def _faults(service: Service, passages: list[Passage], calm: Passage) -> list[str]:
@@ -308,7 +303,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--datasets", type=int, default=3, help="that go through the steps at once")
     asked = parser.parse_args()
-    return run(asked.seconds, asked.seed, asked.datasets)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return run(asked.seconds, asked.seed, asked.datasets)
+    except KeyboardInterrupt:
+        print("stopped; nothing is left running", flush=True)
+        return 130
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from app.store.state import open_state
 from tests.chaos.blows import Storm
@@ -66,10 +66,10 @@ def storm_directory() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def service_in(work: Path, plan: Plan) -> Iterator[Service]:
+def service_in(work: Path, plan: Plan, **settings: Any) -> Iterator[Service]:
     """The service with its model under `work`, ready; stopped at the end."""
     build_tiny_bert(work / "data" / "models" / "tiny", num_labels=LABELS, width=16, layers=1)
-    service = Service(work, plan)
+    service = Service(work, plan, **settings)
     try:
         service.await_ready()
         yield service
@@ -123,7 +123,7 @@ class _Run:
         dealt, next_at = 0, time.monotonic() + storm.pause()
         last_blow_at = deadline - ENDING_SHARE * self._plan.seconds
         while jobs.is_alive():
-            _raise_failure_of(jobs, uploader)
+            raise_failure_of(jobs, uploader)
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the storm took over {self._plan.seconds} s: {jobs.running}")
             storm.tick()
@@ -142,7 +142,7 @@ class _Run:
             time.sleep(TICK_SECONDS)
         uploader.ending.set()
         uploader.join()
-        _raise_failure_of(jobs, uploader)
+        raise_failure_of(jobs, uploader)
         storm.calm()  # who still sleeps: what they believe must do no harm
         settled = time.monotonic() + SETTLE_SECONDS
         while time.monotonic() < settled:
@@ -172,16 +172,16 @@ class _Run:
         self._client.create(calm, stormy.contents)
         for number in range(len(stormy.jobs)):
             job_id = self._client.submit(calm, kind_of(number, moving=True))
-            deadline = time.monotonic() + self._plan.seconds
-            while (job := self._client.job(job_id))["state"] in ("queued", "running"):
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"undisturbed, {job_id} does not end: {job}")
-                time.sleep(0.2)
-            ended[job_id] = job
+            ended[job_id] = self._client.ended(job_id, within=self._plan.seconds)
         return calm
 
 
-def _raise_failure_of(*threads: Jobs | Uploader) -> None:
+class Thread(Protocol):
+    name: str
+    failure: BaseException | None
+
+
+def raise_failure_of(*threads: Thread) -> None:
     for thread in threads:
         if thread.failure is not None:
             raise RuntimeError(f"{thread.name} failed") from thread.failure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ import psutil
 from app.settings import Settings
 from app.store.embedded import EmbeddedRedis
 from app.store.guard import guarded
+from tests.chaos.aof import Cut, cut_tail
 from tests.chaos.faults import ROOT, faulty_source
 from tests.chaos.plan import Plan
 
@@ -127,6 +129,15 @@ class Service:
             if not part.alive():
                 part.kill()
                 part.launch()
+
+    def lose_tail(self, random_source: random.Random) -> Cut:
+        """Kills the server, cuts the end of what it had not promised to keep, and starts it again."""
+        self.server.kill()
+        while self.server.poll() is None:
+            time.sleep(0.01)
+        cut = cut_tail(self.server.directory / "appendonlydir", random_source)
+        self.server.start()
+        return cut
 
     def close(self) -> None:
         for part in (*self.workers, self.api):

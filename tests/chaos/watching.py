@@ -8,12 +8,11 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from tests.chaos.clients import Client, Dataset
+from tests.chaos.clients import ENDED, Client, Dataset
 from tests.chaos.kinds import MOVING_KINDS, kind_of, planned_visits
 from tests.chaos.plan import Plan
 
 POLL_SECONDS = 0.2
-ENDED = ("succeeded", "failed", "cancelled")
 AT_WORK = ("training", "round")
 BEGINNING = ("loading", "tokenizing")
 

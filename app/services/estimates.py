@@ -100,7 +100,7 @@ def _seconds(
 
 def _range(likely: float, spread: tuple[float, float]) -> dict[str, float]:
     low, high = (likely * factor for factor in spread)
-    return {"low": round(low, 1), "likely": round(likely, 1), "high": round(high, 1)}
+    return {"low": round(low, 2), "likely": round(likely, 2), "high": round(high, 2)}
 
 
 # -- what was measured ---------------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ def _queue_seconds(state: State, settings: Settings) -> float | None:
         if left is None:
             return None
         total += left
-    return round(total / max(1, state.jobs.present.count()), 1)
+    return round(total / max(1, state.jobs.present.count()), 2)
 
 
 def _left(state: State, settings: Settings, job: Job, uid: str) -> float | None:

@@ -78,6 +78,21 @@ def test_what_is_bound_once_is_on_every_line_also_of_libraries() -> None:
     assert "request_id" not in after
 
 
+def test_what_is_bound_further_in_adds_to_it_and_a_line_s_own_field_wins() -> None:
+    out = configured()
+    with log_context(request_id="r1", dataset="reviews"):
+        with log_context(job_id="j1", dataset="queries"):
+            get_logger("gradsift").info("inner")
+            get_logger("gradsift").info("own", dataset="clicks")
+        get_logger("gradsift").info("outer")
+    told = [(line["event"], line["request_id"], line.get("job_id"), line["dataset"]) for line in lines(out)]
+    assert told == [
+        ("inner", "r1", "j1", "queries"),
+        ("own", "r1", "j1", "clicks"),
+        ("outer", "r1", None, "reviews"),
+    ]
+
+
 def test_a_library_that_brought_its_own_handler_writes_once() -> None:
     own = io.StringIO()
     logging.getLogger("uvicorn.access").addHandler(logging.StreamHandler(own))

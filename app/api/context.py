@@ -76,7 +76,7 @@ class RequestContext:
 
 def _subject(path: str) -> dict[str, str]:
     found = _SUBJECT.match(path)
-    return {} if found is None else {name: told for name, told in found.groupdict().items() if told}
+    return {} if found is None or found.lastgroup is None else {found.lastgroup: found[found.lastgroup]}
 
 
 @cache

@@ -26,6 +26,8 @@ class _Batch:
 
     name: str
     give_up_at: float
+    loop: asyncio.AbstractEventLoop
+    """Kept, because to ask for the running one takes a system call before Python 3.12."""
     ids: list[str] = field(default_factory=list)
     waiting: list[tuple[asyncio.Future[Lookup | None], int, int]] = field(default_factory=list)
     """Who asked for which part of the ids. Who is cancelled leaves alone: the others get their answer."""
@@ -33,7 +35,7 @@ class _Batch:
     """The event loop itself holds it weakly."""
 
     def join(self, ids: Sequence[str]) -> asyncio.Future[Lookup | None]:
-        answer: asyncio.Future[Lookup | None] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Lookup | None] = self.loop.create_future()
         start = len(self.ids)
         self.ids += ids
         self.waiting.append((answer, start, len(self.ids)))
@@ -76,8 +78,9 @@ class Lookups:
         """
         batch = self._filling.get(name)
         if batch is None or len(batch.ids) + len(ids) > MOST_IDS_TOGETHER:
-            batch = self._filling[name] = _Batch(name, self._exchange.give_up_at())
-            batch.task = asyncio.create_task(self._answer(batch))
+            loop = asyncio.get_running_loop()
+            batch = self._filling[name] = _Batch(name, self._exchange.give_up_at(), loop)
+            batch.task = loop.create_task(self._answer(batch))
             batch.task.add_done_callback(batch.tell)
         return await batch.join(ids)
 
